@@ -1,0 +1,3 @@
+//! Orderflow.
+
+pub mod publish;
