@@ -1,0 +1,202 @@
+//! The store: one port for all that must survive, and its back ends.
+//!
+//! A transaction is a piece of [`Work`]: the store loads the rows that the work names, the work (pure) says what is
+//! to be written, and the store writes all of it or nothing. Between the two nothing is awaited.
+
+pub mod memory;
+pub mod sqlite;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    events::OrderId,
+    sales::{
+        status::{Status, Summary},
+        verdict::SharedRows,
+    },
+};
+
+/// What a delivery is known by: the function and the event's `source` and `id`. The function is part of it, since
+/// one event goes to several functions.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The function's name.
+    pub function: String,
+    /// The CloudEvents `source`.
+    pub source: String,
+    /// The CloudEvents `id`.
+    pub id: String,
+}
+
+/// When a piece of work may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Unless the inbox knows the key.
+    NewEvent,
+    /// As long as the key's intent of this step is pending.
+    PendingIntent {
+        /// The intent's [`Step`].
+        step: Step,
+    },
+}
+
+/// Which of an event's decisions something belongs to: 0 the decision on the event itself, 1 that on the outcome of
+/// its effect, and so on.
+pub type Step = u32;
+
+/// The rows that a piece of work asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The order's own row.
+    pub own: Option<Vec<u8>>,
+    /// The shared rows, as far as they exist.
+    pub shared: SharedRows,
+}
+
+/// One transaction: pure, so that a store may run it where and as often as it must.
+pub trait Work: Send + Sync {
+    /// The delivery that it belongs to.
+    fn key(&self) -> &Key;
+
+    /// When it may be done.
+    fn guard(&self) -> Guard;
+
+    /// Whose row of which order is its own.
+    fn own_row(&self) -> (&'static str, OrderId);
+
+    /// The keys of the owner's shared rows that it needs, in sorted order, in view of its own row.
+    fn shared_rows(&self, own: Option<&[u8]>) -> Vec<String>;
+
+    /// What to write.
+    fn apply(&self, loaded: &Loaded) -> Change;
+}
+
+/// What a piece of work comes to.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Nothing is written.
+    Nothing(Answer),
+    /// All of this is written, or nothing.
+    Write(Box<Writes>),
+}
+
+/// What is written at once.
+#[derive(Debug, Clone)]
+pub struct Writes {
+    /// What to tell the caller.
+    pub answer: Answer,
+    /// The order's own row, unless it stays as it is.
+    pub own: Option<Vec<u8>>,
+    /// The owner's shared rows.
+    pub shared: SharedRows,
+    /// The order's row in lists.
+    pub summary: Option<Summary>,
+    /// The event's type, for the inbox.
+    pub event_type: String,
+    /// When, for the inbox.
+    pub at: DateTime<Utc>,
+    /// The events to be published: CloudEvents in the JSON format, one per line.
+    pub outbox: Option<Vec<u8>>,
+    /// The effect to be performed, as the engine wrote it down.
+    pub intent: Option<Vec<u8>>,
+}
+
+/// What became of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Accepted.
+    Accepted,
+    /// Stale or done already.
+    Ignored(&'static str),
+    /// Cannot be decided yet.
+    Deferred(&'static str),
+    /// Can never succeed.
+    Rejected(&'static str),
+    /// A stored row could not be read.
+    Unreadable(String),
+}
+
+/// What the store has for a delivery after a transaction.
+#[derive(Debug, Clone, Default)]
+pub struct Receipt {
+    /// What this transaction came to; `None` when its guard found the work done already.
+    pub answer: Option<Answer>,
+    /// What remains to be done.
+    pub pending: Pending,
+}
+
+/// What was committed and is still to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Events to be published, by the step that decided on them.
+    pub outbox: Vec<(Step, Vec<u8>)>,
+    /// The effect to be performed, and its step.
+    pub intent: Option<(Step, Vec<u8>)>,
+}
+
+/// Something that arrived and can never succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parked {
+    /// The function that it was for.
+    pub function: String,
+    /// What it is known by: the event's source and id, or a hash of a body that has none.
+    pub id: String,
+    /// The order that it is about, where that can be told.
+    pub order_id: Option<OrderId>,
+    /// Why, with the field's path where there is one.
+    pub reason: String,
+    /// What arrived.
+    #[serde(skip)]
+    pub body: Vec<u8>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Which orders to list.
+#[derive(Debug, Clone, Copy)]
+pub struct OrderQuery {
+    /// Only those of this status.
+    pub status: Option<Status>,
+    /// Only those after this one, in the list's order.
+    pub after: Option<OrderId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Why the store could not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be opened: the setting, and why.
+    #[error("STORE_URL: {0}")]
+    Open(String),
+    /// It did not answer, or could not write; whether the transaction took place is unknown.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+}
+
+/// All that must survive.
+pub trait Store: Send + Sync {
+    /// Runs a piece of work in one transaction, durable before this returns.
+    fn transact(&self, work: Box<dyn Work>) -> BoxFuture<'_, Result<Receipt, StoreError>>;
+
+    /// Notes that a step's events are published. Best effort: forgetting it only publishes them again.
+    fn published(&self, key: &Key, step: Step);
+
+    /// Keeps something that can never succeed; parking it again changes nothing.
+    fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Deliveries with something pending since before `before`, oldest first.
+    fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>>;
+
+    /// The own row of an order.
+    fn row(&self, owner: &'static str, order_id: OrderId) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
+
+    /// Orders, newest first.
+    fn orders(&self, query: OrderQuery) -> BoxFuture<'_, Result<Vec<Summary>, StoreError>>;
+
+    /// What is parked of an order.
+    fn parked(&self, order_id: OrderId) -> BoxFuture<'_, Result<Vec<Parked>, StoreError>>;
+}
