@@ -1,3 +1,4 @@
 //! Orderflow.
 
+pub mod cloud_event;
 pub mod publish;
