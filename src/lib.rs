@@ -1,5 +1,6 @@
 //! Orderflow.
 
+pub mod cloud_event;
 pub mod events;
 pub mod functions;
 pub mod publish;
