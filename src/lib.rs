@@ -1,3 +1,4 @@
 //! Orderflow.
 
+pub mod dev;
 pub mod publish;
