@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The command line of Orderflow.
 
 use std::process::ExitCode;
@@ -6,6 +5,3 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     orderflow::cli::run()
 }
-=======
-fn main() {}
->>>>>>> f755913244a73355322aba43ac4392a2ad0e792b

@@ -12,19 +12,11 @@ pub trait Publisher: Send + Sync {
     /// All or nothing as far as the caller can tell: an error leaves the outcome of every event unknown,
     /// and the caller publishes the same events, with the same ids, again.
     /// `budget` bounds the whole call, retries included.
-<<<<<<< HEAD
     fn publish(
         &self,
         events: Vec<Bytes>,
         budget: Duration,
     ) -> BoxFuture<'_, Result<(), PublishError>>;
-=======
-    fn publish<'a>(
-        &'a self,
-        events: Vec<Bytes>,
-        budget: Duration,
-    ) -> BoxFuture<'a, Result<(), PublishError>>;
->>>>>>> f755913244a73355322aba43ac4392a2ad0e792b
 }
 
 /// Why events could not be published.
