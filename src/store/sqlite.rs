@@ -47,6 +47,10 @@ impl SqliteStore {
     /// [`StoreError::Open`] when the file cannot be opened or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |error: rusqlite::Error| StoreError::Open(format!("cannot open {}: {error}", path.display()));
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| StoreError::Open(format!("cannot make {}: {error}", folder.display())))?;
+        }
         let connection = connect(path).map_err(failed)?;
         migrate(&connection, path)?;
         let reader = Arc::new(Mutex::new(connect(path).map_err(failed)?));
