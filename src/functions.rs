@@ -7,7 +7,7 @@ pub mod rule;
 
 use crate::{
     events::{
-        BillingCompleted, BillingRejected, CreditNoteIssued, InvoiceVoided, OrderCancelRequested, OrderPlaced,
+        BillingCompleted, BillingRejected, CreditNoteIssued, Invalid, InvoiceVoided, OrderCancelRequested, OrderPlaced,
         PaymentDeclined, PaymentRefunded, PaymentSuccessful, RefundFailed, ShipmentCancelled, ShipmentDispatched,
         ShipmentFailed, ShipmentPrepared, StockReleased, StockReserved, StockShortage,
     },
@@ -152,6 +152,17 @@ impl Function {
             Trigger::EventGrid { rules, .. } => rules,
             Trigger::Http { .. } | Trigger::Timer { .. } => &[],
         }
+    }
+
+    /// What decides on an event type.
+    ///
+    /// # Errors
+    /// The function does not subscribe to it.
+    pub fn rule(&self, event_type: &str) -> Result<&'static dyn Rule, Invalid> {
+        self.rules().iter().find(|rule| rule.event_type() == event_type).copied().ok_or_else(|| {
+            let takes: Vec<_> = self.event_types().collect();
+            Invalid::new("type", format!("{} takes {}, got {event_type:?}", self.name, takes.join(", ")))
+        })
     }
 
     /// What takes the outcomes of the function's effects.

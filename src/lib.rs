@@ -1,8 +1,29 @@
-//! Orderflow.
+//! Orderflow runs a sales application as Event Grid-driven functions: one binary, an Azure Functions custom handler
+//! with one HTTP route per Event Grid subscription.
+//!
+//! Read in this order:
+//! - [`events`]: the catalogue, what the services tell each other
+//! - [`sales`]: the business, pure functions from state and event to a verdict
+//! - [`functions`]: the registry, the only place where a function is declared
+//! - [`engine`]: runs those functions: decode, decide, commit, publish
+//! - [`store`], [`publish`], [`effects`]: the engine's ports to the outside and what stands behind them
+//! - [`cloud_event`], [`handler`]: the HTTP side of `orderflow serve`
+//! - [`dev`]: a local Event Grid and a stand-in for the Functions host
+//! - [`artifacts`], [`config`], [`telemetry`], [`cli`]: files, settings, logs and the command line
+//!
+//! Dependencies point inwards: `sales` knows only `events`; the engine knows both; the rim knows the engine.
 
+pub mod artifacts;
+pub mod cli;
 pub mod cloud_event;
+pub mod config;
+pub mod dev;
+pub mod effects;
+pub mod engine;
 pub mod events;
 pub mod functions;
+pub mod handler;
 pub mod publish;
 pub mod sales;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,220 @@
+//! The store in an SQLite file: for one machine, with nothing to install.
+//!
+//! One thread owns the connection that writes. It takes all the work that has come in, runs it in one transaction
+//! and commits once, so that one flush to disk serves many events (group commit). Nothing is acknowledged before it
+//! is on disk: write-ahead log, `synchronous = FULL`.
+
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::{
+    events::OrderId,
+    sales::status::{Status, Summary},
+};
+
+use super::{Key, OrderQuery, Parked, Pending, Receipt, Step, Store, StoreError, Work};
+use writer::{Job, Writer};
+
+/// The version of the schema, kept in the file's `user_version`.
+const SCHEMA_VERSION: i64 = 1;
+
+/// How long a statement waits for another process that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The store in an SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    jobs: mpsc::Sender<Job>,
+    reader: Arc<Mutex<Connection>>,
+}
+
+impl SqliteStore {
+    /// Opens the file, and makes it and its schema where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when the file cannot be opened or was written by a newer version.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |error: rusqlite::Error| StoreError::Open(format!("cannot open {}: {error}", path.display()));
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| StoreError::Open(format!("cannot make {}: {error}", folder.display())))?;
+        }
+        let connection = connect(path).map_err(failed)?;
+        migrate(&connection, path)?;
+        let reader = Arc::new(Mutex::new(connect(path).map_err(failed)?));
+        let (jobs, queue) = mpsc::channel();
+        thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || Writer::new(connection).run(&queue))
+            .map_err(|error| StoreError::Open(format!("cannot start the writing thread: {error}")))?;
+        Ok(Self { jobs, reader })
+    }
+
+    /// The path in a `sqlite:PATH` setting.
+    pub fn path(url: &str) -> Option<PathBuf> {
+        url.strip_prefix("sqlite:").filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.jobs.send(job(answer));
+        Box::pin(async move {
+            let gone = || StoreError::Unavailable("the writing thread has ended".to_owned());
+            sent.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
+        })
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let reader = self.reader.clone();
+        Box::pin(async move {
+            let read = move || query(&reader.lock().unwrap_or_else(PoisonError::into_inner));
+            let unavailable = |problem: String| StoreError::Unavailable(problem);
+            tokio::task::spawn_blocking(read)
+                .await
+                .map_err(|error| unavailable(error.to_string()))?
+                .map_err(|error| unavailable(error.to_string()))
+        })
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Fewer, larger checkpoints: up to 16 MB of log.
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::Open(format!("cannot set up {}: {error}", path.display()));
+    // Several processes may start at once: the first one takes the write lock and makes the schema.
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if version > SCHEMA_VERSION {
+        return Err(StoreError::Open(format!(
+            "{} has schema version {version}, this program knows up to {SCHEMA_VERSION}; use a newer version",
+            path.display()
+        )));
+    }
+    if version < SCHEMA_VERSION {
+        connection.execute_batch(include_str!("schema.sql")).map_err(failed)?;
+        connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)?;
+    }
+    connection.execute_batch("COMMIT").map_err(failed)
+}
+
+impl Store for SqliteStore {
+    fn transact(&self, work: Box<dyn Work>) -> BoxFuture<'_, Result<Receipt, StoreError>> {
+        self.send(|answer| Job::Transact { work, answer })
+    }
+
+    fn published(&self, key: &Key, step: Step) {
+        // If the writing thread has ended, the events are published again after the restart.
+        let _ = self.jobs.send(Job::Published { key: key.clone(), step });
+    }
+
+    fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.send(|answer| Job::Park { parked: Box::new(parked), answer })
+    }
+
+    fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT function, source, id, min(at) AS since FROM
+                   (SELECT function, source, id, at FROM outbox UNION ALL SELECT function, source, id, at FROM intents)
+                 WHERE at < :before GROUP BY function, source, id ORDER BY since LIMIT :limit",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let parameters = named_params! { ":before": before.timestamp_micros(), ":limit": limit };
+            let key = |row: &Row<'_>| Ok(Key { function: row.get(0)?, source: row.get(1)?, id: row.get(2)? });
+            let keys = statement.query_map(parameters, key)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            keys.into_iter().map(|key| writer::pending(connection, &key).map(|pending| (key, pending))).collect()
+        })
+    }
+
+    fn row(&self, owner: &'static str, order_id: OrderId) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached("SELECT body FROM state WHERE owner = ?1 AND key = ?2")?
+                .query_row(params![owner, order_id.to_string()], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    fn orders(&self, query: OrderQuery) -> BoxFuture<'_, Result<Vec<Summary>, StoreError>> {
+        self.read(move |connection| {
+            let status = query.status.map(Status::as_str);
+            let after = query.after.map(|id| id.to_string());
+            let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+            let mut statement = connection.prepare_cached(if status.is_some() {
+                "SELECT order_id, status, placed_at FROM orders
+                 WHERE status = :status AND (:after IS NULL OR (placed_at, order_id)
+                       < (SELECT placed_at, order_id FROM orders WHERE order_id = :after))
+                 ORDER BY placed_at DESC, order_id DESC LIMIT :limit"
+            } else {
+                "SELECT order_id, status, placed_at FROM orders
+                 WHERE :status IS NULL AND (:after IS NULL OR (placed_at, order_id)
+                       < (SELECT placed_at, order_id FROM orders WHERE order_id = :after))
+                 ORDER BY placed_at DESC, order_id DESC LIMIT :limit"
+            })?;
+            let parameters = named_params! { ":status": status, ":after": after, ":limit": limit };
+            statement.query_map(parameters, summary)?.collect()
+        })
+    }
+
+    fn parked(&self, order_id: OrderId) -> BoxFuture<'_, Result<Vec<Parked>, StoreError>> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT function, id, reason, body, at FROM parked WHERE order_id = ?1 ORDER BY at")?;
+            let parked = |row: &Row<'_>| {
+                Ok(Parked {
+                    function: row.get(0)?,
+                    id: row.get(1)?,
+                    order_id: Some(order_id),
+                    reason: row.get(2)?,
+                    body: row.get(3)?,
+                    at: time(row, 4)?,
+                })
+            };
+            statement.query_map([order_id.to_string()], parked)?.collect()
+        })
+    }
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
+    let unreadable = |column, problem: String| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, problem.into())
+    };
+    let (id, status): (String, String) = (row.get(0)?, row.get(1)?);
+    let order_id = Uuid::try_parse(&id).map(OrderId).map_err(|error| unreadable(0, error.to_string()))?;
+    let status = Status::parse(&status).ok_or_else(|| unreadable(1, format!("unknown status {status}")))?;
+    Ok(Summary { order_id, status, placed_at: time(row, 2)? })
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {
+    let micros: i64 = row.get(column)?;
+    DateTime::from_timestamp_micros(micros).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, micros))
+}

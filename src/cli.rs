@@ -1,0 +1,118 @@
+//! The command line: what can be asked for, and which module does it.
+
+mod check;
+mod dev;
+mod fire;
+mod package;
+mod serve;
+
+use std::{future::Future, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Orderflow runs a sales application as Event Grid-driven functions.
+///
+/// Try it: `orderflow dev`, then in another terminal
+/// `curl -i localhost:7071/api/orders -H 'content-type: application/json' -d @samples/place-order.json`.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The custom handler: what the Azure Functions host starts
+    ///
+    /// Listens on 127.0.0.1:FUNCTIONS_CUSTOMHANDLER_PORT (8080 when unset). Settings come from the environment:
+    /// EVENTGRID_TOPIC_ENDPOINT and STORE_URL are required; EVENTGRID_TOPIC_KEY, PAYMENT_PROVIDER, CATALOG_FILE and
+    /// RUST_LOG are optional.
+    Serve,
+
+    /// The whole application on this machine: a local Event Grid, a stand-in for the Functions host, and the handler
+    ///
+    /// Nothing else is needed: no Azure, Docker, .NET or network. Orders enter at
+    /// http://127.0.0.1:7071/api/orders; everything is kept in one folder and goes on after a restart.
+    Dev(dev::Dev),
+
+    /// The local Event Grid alone, for use beside `func start`
+    Grid(dev::Grid),
+
+    /// Stage the folder that `func start` and `func azure functionapp publish` want
+    ///
+    /// It gets host.json, local.settings.json, the handler and a folder for each function.
+    Package {
+        /// The folder to make
+        #[arg(long, value_name = "DIR", default_value = "dist")]
+        out: PathBuf,
+
+        /// The handler to stage [default: this program]
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+    },
+
+    /// Compare function.json files and samples with what the code says; exit with 1 when they differ
+    Check {
+        /// Write them anew
+        #[arg(long)]
+        write: bool,
+    },
+
+    /// Send a sample event, as Event Grid would
+    ///
+    /// For example `orderflow fire OrderPlaced --order 0199c0de-0000-7000-8000-00000000002a`.
+    Fire(fire::Fire),
+}
+
+/// Runs the command that the process's arguments ask for. 0 is done, 1 failed, 2 wrong usage.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Serve => block_on(serve::run()),
+        Command::Dev(dev) => block_on(dev::run(dev)),
+        Command::Grid(grid) => block_on(dev::run_grid(grid)),
+        Command::Package { out, binary } => package::run(&out, binary),
+        Command::Check { write } => check::run(write),
+        Command::Fire(fire) => block_on(fire::run(fire)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("orderflow: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a future on all cores. Why it failed is one line for a person.
+fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(future)
+}
+
+/// Until the process is asked to stop: SIGINT or SIGTERM.
+///
+/// # Errors
+/// The signals cannot be listened to.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen to signals: {error}"));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,75 @@
+//! `orderflow serve`: the custom handler.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use tokio::{net::TcpListener, sync::SetOnce};
+
+use crate::{
+    config::{self, Settings, StoreUrl},
+    effects::Simulated,
+    engine::{Engine, SystemClock},
+    handler,
+    publish::{BatchingPublisher, Credential, EventGridPublisher, Publisher},
+    store::{Store, StoreError, memory::MemoryStore, sqlite::SqliteStore},
+    telemetry,
+};
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// One line: a setting, the port or the store is at fault.
+pub(super) async fn run() -> Result<(), String> {
+    telemetry::init(&config::environment);
+    let settings = Settings::read(&config::environment).map_err(|error| error.to_string())?;
+    let address = (Ipv4Addr::LOCALHOST, settings.port);
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("FUNCTIONS_CUSTOMHANDLER_PORT: cannot listen on 127.0.0.1:{}: {error}", settings.port))?;
+    let stop = super::stop_signal()?;
+    // Listening comes first: the host polls the port, and a store may take its time to recover.
+    let engine = Arc::new(SetOnce::new());
+    let serving = handler::serve(listener, handler::router(engine.clone()), stop);
+    let opening = async {
+        let opened = engine_for(&settings).await?;
+        let _ = engine.set(opened);
+        tracing::info!(port = settings.port, "ready");
+        Ok::<(), String>(())
+    };
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served.map_err(|error| error.to_string()),
+        opened = opening => opened?,
+    }
+    serving.await.map_err(|error| error.to_string())?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn engine_for(settings: &Settings) -> Result<Engine, String> {
+    let url = settings.store.clone();
+    let store = tokio::task::spawn_blocking(move || open(&url));
+    let store = store.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let publisher = publisher(settings)?;
+    let catalog = Arc::new(settings.catalog.clone());
+    Ok(Engine::new(store, publisher, Arc::new(Simulated), Arc::new(SystemClock), catalog))
+}
+
+fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::Memory => Ok(Arc::new(MemoryStore::default())),
+        StoreUrl::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path)?)),
+    }
+}
+
+fn publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, String> {
+    let credential = match &settings.topic_key {
+        Some(key) => Credential::access_key(key.reveal()),
+        None if settings.managed_identity => Credential::managed_identity(),
+        None => Credential::developer_tools(),
+    };
+    let setting = if settings.topic_key.is_some() { "EVENTGRID_TOPIC_KEY" } else { "Entra ID" };
+    let credential = credential.map_err(|error| format!("{setting}: {error}"))?;
+    let publisher = EventGridPublisher::new(settings.topic_endpoint.as_str(), credential)
+        .map_err(|error| format!("EVENTGRID_TOPIC_ENDPOINT: {error}"))?;
+    Ok(Arc::new(BatchingPublisher::new(Arc::new(publisher))))
+}

@@ -1,0 +1,378 @@
+//! The whole application on one machine: a local Event Grid and a stand-in for the Functions host.
+//!
+//! Both are stand-ins. They follow what Event Grid and the Functions host do on the wire, as far as a handler can tell, and
+//! leave out what only an operator of Azure would see. `orderflow dev` runs both and starts the handler as its child;
+//! `orderflow grid` runs the local Event Grid alone, for use beside `func start`. Everything listens on 127.0.0.1 only and
+//! keeps what must survive a restart in one data folder.
+//!
+//! - [`grid`]: accepts events, keeps them, delivers them, retries, dead-letters
+//! - [`host`]: starts the handler, turns deliveries and timers into invocations, judges the answers, forwards `/api`
+//! - [`terminal`]: what the developer sees of it
+
+mod ambient;
+mod banner;
+mod body;
+mod browser;
+mod client;
+mod data_folder;
+mod error;
+mod grid;
+mod host;
+mod json;
+mod listening;
+mod stop;
+mod terminal;
+
+use std::{future::Future, path::PathBuf, pin::pin, time::Duration};
+
+use url::Url;
+
+use self::{
+    banner::banner,
+    data_folder::DataFolder,
+    grid::{Grid, Speed},
+    host::{Host, HostOptions},
+    listening::bind,
+    terminal::Terminal,
+};
+pub use self::{
+    error::{DevError, LastWords},
+    grid::StoreError,
+};
+
+/// A function that takes events, and with it an event subscription of the same name.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// The name of the function, as its folder has it.
+    pub function: &'static str,
+    /// The name of its trigger binding, such as `event`.
+    pub binding: &'static str,
+    /// The full types of the events it takes, such as `Sales.OrderPlaced`.
+    pub event_types: Vec<&'static str>,
+}
+
+/// An HTTP-triggered function. Only printed: requests under `/api` are forwarded whatever their route.
+#[derive(Debug, Clone)]
+pub struct HttpFunction {
+    /// The name of the function.
+    pub name: &'static str,
+    /// The methods it answers, such as `POST`.
+    pub methods: Vec<&'static str>,
+    /// Its route below `/api/`.
+    pub route: &'static str,
+}
+
+/// A function that a timer fires.
+#[derive(Debug, Clone)]
+pub struct TimerFunction {
+    /// The name of the function.
+    pub function: &'static str,
+    /// The name of its trigger binding, such as `timer`.
+    pub binding: &'static str,
+    /// How often it fires.
+    pub every: Duration,
+}
+
+/// How to run the whole application.
+#[derive(Debug, Clone)]
+pub struct DevOptions {
+    /// Where the host listens; 0 picks a free port.
+    pub host_port: u16,
+    /// Where the local Event Grid listens; 0 picks a free port.
+    pub grid_port: u16,
+    /// The data folder; made if need be.
+    pub data: PathBuf,
+    /// How many times faster than Azure's the waits between deliveries are. At 60 a wait of a minute takes a second,
+    /// and the 24 hours of an event's life take 24 minutes.
+    pub speed: f64,
+    /// Shows only what went wrong.
+    pub quiet: bool,
+    /// Opens the grid's address in a browser.
+    pub open: bool,
+    /// The handler's program.
+    pub handler: PathBuf,
+    /// Its arguments, such as `serve`.
+    pub handler_arguments: Vec<String>,
+    /// After this time a function that has not ended counts as stuck and the handler is killed (`functionTimeout` of host.json).
+    pub function_timeout: Duration,
+    /// The functions that take events.
+    pub subscriptions: Vec<Subscription>,
+    /// The HTTP-triggered functions.
+    pub http_functions: Vec<HttpFunction>,
+    /// The functions that timers fire.
+    pub timers: Vec<TimerFunction>,
+    /// Settings for the handler. `EVENTGRID_TOPIC_ENDPOINT` and `EVENTGRID_TOPIC_KEY` are those of the local grid unless
+    /// they are among these. `STORE_URL` is shown at the start.
+    pub environment: Vec<(String, String)>,
+}
+
+/// How to run the local Event Grid alone.
+#[derive(Debug, Clone)]
+pub struct GridOptions {
+    /// Where it listens; 0 picks a free port.
+    pub grid_port: u16,
+    /// The base address of the host to deliver to, such as `http://127.0.0.1:7071`.
+    pub deliver_to: String,
+    /// The data folder; made if need be.
+    pub data: PathBuf,
+    /// As in [`DevOptions::speed`].
+    pub speed: f64,
+    /// Shows only what went wrong.
+    pub quiet: bool,
+    /// The functions that take events.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// Runs the whole application until `shutdown` is over: `orderflow dev`.
+pub async fn run(options: DevOptions, shutdown: impl Future<Output = ()>) -> Result<(), DevError> {
+    Dev::bind(options).await?.run(shutdown).await
+}
+
+/// Runs the local Event Grid until `shutdown` is over: `orderflow grid`.
+pub async fn run_grid(
+    options: GridOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), DevError> {
+    LocalGrid::bind(options).await?.run(shutdown).await
+}
+
+/// The whole application, its ports bound but not answering yet.
+#[derive(Debug)]
+pub struct Dev {
+    // Before the folder, so that the folder is let go last.
+    grid: Grid,
+    host: Host,
+    addresses: Addresses,
+    banner: Vec<String>,
+    open: bool,
+    terminal: Terminal,
+    folder: DataFolder,
+}
+
+/// Where the stand-ins listen.
+#[derive(Debug, Clone)]
+struct Addresses {
+    grid: String,
+    host: String,
+}
+
+impl Dev {
+    /// Takes the data folder and the ports.
+    pub async fn bind(options: DevOptions) -> Result<Self, DevError> {
+        let speed = Speed::new(options.speed).ok_or(DevError::Speed(options.speed))?;
+        let folder = DataFolder::open(&options.data)?;
+        let host_listener = bind(options.host_port, "--host-port").await?;
+        let grid_listener = bind(options.grid_port, "--grid-port").await?;
+        let terminal = Terminal::start(options.quiet);
+        let grid = Grid::open(
+            grid_listener,
+            &folder,
+            &options.subscriptions,
+            speed,
+            terminal.clone(),
+        )?;
+        let addresses = Addresses {
+            grid: grid.address()?,
+            host: listening::address(&host_listener)?,
+        };
+        let banner = banner(&options, &addresses, &folder);
+        let mut environment = vec![
+            (
+                "EVENTGRID_TOPIC_ENDPOINT".to_owned(),
+                format!("{}/api/events", addresses.grid),
+            ),
+            (
+                "EVENTGRID_TOPIC_KEY".to_owned(),
+                grid.key().reveal().to_owned(),
+            ),
+        ];
+        environment.extend(options.environment);
+        let host_options = HostOptions {
+            program: options.handler,
+            arguments: options.handler_arguments,
+            environment,
+            function_timeout: options.function_timeout,
+            subscriptions: options.subscriptions,
+            timers: options.timers,
+        };
+        let host = Host::open(host_listener, &folder, host_options, terminal.clone())?;
+        Ok(Self {
+            grid,
+            host,
+            addresses,
+            banner,
+            open: options.open,
+            terminal,
+            folder,
+        })
+    }
+
+    /// The host's address, without a slash at the end.
+    pub fn host_address(&self) -> &str {
+        &self.addresses.host
+    }
+
+    /// The grid's address, without a slash at the end.
+    pub fn grid_address(&self) -> &str {
+        &self.addresses.grid
+    }
+
+    /// The key that publishers to the grid must show.
+    pub fn topic_key(&self) -> &str {
+        self.grid.key().reveal()
+    }
+
+    /// Runs everything until `shutdown` is over, lets what is under way finish, and kills the handler.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DevError> {
+        let Self {
+            grid,
+            host,
+            addresses,
+            banner,
+            open,
+            terminal,
+            folder,
+        } = self;
+        let deliver_to = parse_address(&addresses.host)?;
+        let (stopper, stop) = stop::channel();
+        // The grid answers until the functions are at rest: they publish.
+        let (rest, at_rest) = stop::channel();
+        let ready = || {
+            for line in &banner {
+                terminal.notice(line);
+            }
+            if let Err(error) = folder.announce(&addresses.host, &addresses.grid) {
+                terminal.alarm(format!(
+                    "cannot write {}: {error}",
+                    folder.endpoints().display()
+                ));
+            }
+            if open {
+                browser::open(&addresses.grid, &terminal);
+            }
+        };
+        let stand_ins = async {
+            let host = async {
+                host.run(ready, stop.clone()).await?;
+                rest.stop();
+                Ok(())
+            };
+            // Boxed, since together they are too large to be moved about.
+            tokio::try_join!(
+                Box::pin(host),
+                Box::pin(grid.run(&deliver_to, stop.clone(), at_rest))
+            )
+            .map(drop)
+        };
+        let ended = until(shutdown, &stopper, stand_ins).await;
+        folder.withdraw();
+        terminal.flush().await;
+        ended
+    }
+}
+
+/// The local Event Grid alone, its port bound but not answering yet.
+#[derive(Debug)]
+pub struct LocalGrid {
+    // Before the folder, so that the folder is let go last.
+    grid: Grid,
+    address: String,
+    deliver_to: Url,
+    terminal: Terminal,
+    folder: DataFolder,
+}
+
+impl LocalGrid {
+    /// Takes the data folder and the port.
+    pub async fn bind(options: GridOptions) -> Result<Self, DevError> {
+        let speed = Speed::new(options.speed).ok_or(DevError::Speed(options.speed))?;
+        let deliver_to = parse_address(&options.deliver_to)?;
+        let folder = DataFolder::open(&options.data)?;
+        let listener = bind(options.grid_port, "--grid-port").await?;
+        let terminal = Terminal::start(options.quiet);
+        let grid = Grid::open(
+            listener,
+            &folder,
+            &options.subscriptions,
+            speed,
+            terminal.clone(),
+        )?;
+        let address = grid.address()?;
+        Ok(Self {
+            grid,
+            address,
+            deliver_to,
+            terminal,
+            folder,
+        })
+    }
+
+    /// The grid's address, without a slash at the end.
+    pub fn grid_address(&self) -> &str {
+        &self.address
+    }
+
+    /// The key that publishers must show.
+    pub fn topic_key(&self) -> &str {
+        self.grid.key().reveal()
+    }
+
+    /// Runs the grid until `shutdown` is over and lets the deliveries under way finish.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DevError> {
+        let Self {
+            grid,
+            address,
+            deliver_to,
+            terminal,
+            folder,
+        } = self;
+        let (stopper, stop) = stop::channel();
+        terminal.notice(format!(
+            "Local Event Grid   {address}/api/events, delivering to {deliver_to}"
+        ));
+        terminal.notice(format!(
+            "Access key         in {}",
+            folder.topic_key().display()
+        ));
+        terminal.notice(format!(
+            "Dead letters       {}",
+            folder.dead_letters().display()
+        ));
+        let ended = until(
+            shutdown,
+            &stopper,
+            Box::pin(grid.run(&deliver_to, stop.clone(), stop.clone())),
+        )
+        .await;
+        terminal.flush().await;
+        ended
+    }
+}
+
+/// Runs `parts` until they fail or `shutdown` is over; then tells them to stop and waits for them.
+async fn until(
+    shutdown: impl Future<Output = ()>,
+    stopper: &stop::Stopper,
+    parts: impl Future<Output = Result<(), DevError>>,
+) -> Result<(), DevError> {
+    let mut parts = pin!(parts);
+    tokio::select! {
+        ended = &mut parts => return ended,
+        () = shutdown => stopper.stop(),
+    }
+    parts.await
+}
+
+/// The address of a host, which must be plain HTTP: there is nothing to encrypt on the way to it.
+fn parse_address(given: &str) -> Result<Url, DevError> {
+    let unusable = |problem: &str| DevError::DeliverTo {
+        given: given.to_owned(),
+        problem: problem.to_owned(),
+    };
+    let address = Url::parse(given).map_err(|error| unusable(&error.to_string()))?;
+    if address.scheme() == "http" {
+        Ok(address)
+    } else {
+        Err(unusable("it does not begin with http://"))
+    }
+}

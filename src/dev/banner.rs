@@ -1,0 +1,104 @@
+//! What is shown at the start: what listens where, and where things lie.
+
+use super::{Addresses, DevOptions, data_folder::DataFolder};
+
+/// The lines to show. They hold no secret.
+pub(super) fn banner(
+    options: &DevOptions,
+    addresses: &Addresses,
+    folder: &DataFolder,
+) -> Vec<String> {
+    let Addresses { grid, host } = addresses;
+    let mut lines = vec![
+        "Stand-ins for the Functions host and Event Grid are ready. They are for development only."
+            .to_owned(),
+        row("Host", host),
+    ];
+    for function in &options.http_functions {
+        let what = format!(
+            "{} {host}/api/{}",
+            function.methods.join("|"),
+            function.route
+        );
+        lines.push(row(&format!("  {}", function.name), &what));
+    }
+    for function in &options.subscriptions {
+        let what = format!("takes {}", event_names(&function.event_types));
+        lines.push(row(&format!("  {}", function.function), &what));
+    }
+    for timer in &options.timers {
+        lines.push(row(
+            &format!("  {}", timer.function),
+            &format!("every {} s", timer.every.as_secs()),
+        ));
+    }
+    let grid = format!(
+        "{grid}/api/events, its waits {} times shorter than Azure's",
+        options.speed
+    );
+    lines.push(row("Event Grid", &grid));
+    lines.push(row(
+        "  access key",
+        &folder.topic_key().display().to_string(),
+    ));
+    lines.push(row(
+        "  dead letters",
+        &folder.dead_letters().display().to_string(),
+    ));
+    if let Some((_, store)) = options
+        .environment
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "STORE_URL")
+    {
+        lines.push(row("Store", &without_credentials(store)));
+    }
+    lines.push(row(
+        "Handler's log",
+        &folder.handler_log().display().to_string(),
+    ));
+    lines
+}
+
+fn row(name: &str, what: &str) -> String {
+    format!("  {name:<18} {what}")
+}
+
+fn event_names(event_types: &[&str]) -> String {
+    let names: Vec<_> = event_types
+        .iter()
+        .map(|event_type| event_type.strip_prefix("Sales.").unwrap_or(event_type))
+        .collect();
+    names.join(", ")
+}
+
+/// A store's address without what stands before its host, and without parameters: either may hold a password.
+fn without_credentials(store: &str) -> String {
+    let Some((scheme, rest)) = store.split_once("://") else {
+        return store.to_owned();
+    };
+    let rest = rest.split_once('?').map_or(rest, |(address, _)| address);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, address)| address);
+    format!("{scheme}://{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_shown_without_its_password() {
+        assert_eq!(
+            without_credentials("sqlite:/data/orders.db"),
+            "sqlite:/data/orders.db"
+        );
+        assert_eq!(
+            without_credentials("postgres://ada:secret@db:5432/sales"),
+            "postgres://db:5432/sales"
+        );
+        assert_eq!(
+            without_credentials("postgres://db/sales?password=secret"),
+            "postgres://db/sales"
+        );
+    }
+}

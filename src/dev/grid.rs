@@ -1,0 +1,353 @@
+//! A local Event Grid: one custom topic with CloudEvents input schema and one event subscription per function.
+//!
+//! It keeps the promises that matter to a handler: an accepted event is on disk before the publisher gets its 200, it is
+//! delivered at least once to every function that takes its type, unchanged and one per request, after the
+//! CloudEvents handshake, and retried by Event Grid's schedule until it ends as a dead letter. What is pending goes on after a restart.
+//!
+//! It does not imitate filters other than by type, output batching, probation, or any credentials but the access key.
+
+mod admission;
+mod dead_letters;
+mod delivery;
+mod retry;
+mod store;
+mod topic_key;
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Query, Request, State},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{
+    net::TcpListener,
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+    task::JoinSet,
+};
+use tower_http::catch_panic::CatchPanicLayer;
+use url::Url;
+
+pub use self::store::StoreError;
+use self::{
+    admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit},
+    dead_letters::DeadLetters,
+    delivery::{Due, EventSubscription, HeldText, Means},
+    store::{EventQuery, GridStore},
+};
+pub(super) use self::{retry::Speed, topic_key::TopicKey};
+use super::{
+    DevError, Subscription,
+    ambient::now,
+    body::{self, BodyError},
+    client,
+    data_folder::DataFolder,
+    json::Json,
+    listening,
+    stop::{self, Stop},
+    terminal::{EventLabel, EventReport, Happening, Terminal},
+};
+
+/// How many requests are under way at once. Each function has an equal share, so one that is stuck holds up no other.
+const UNDER_WAY: usize = 64;
+
+/// So many bytes of events wait in memory; other events are read from disk when their turn comes.
+const HELD_BYTES: usize = 32 * 1024 * 1024;
+
+/// How many events or dead letters are shown unless asked otherwise, and at most.
+const SHOWN: u32 = 100;
+const SHOWN_AT_MOST: u32 = 1_000;
+
+/// The local Event Grid, listening but not yet answering.
+#[derive(Debug)]
+pub(super) struct Grid {
+    listener: TcpListener,
+    topic: Arc<Topic>,
+    arrivals: Vec<(&'static str, UnboundedReceiver<Due>)>,
+    speed: Speed,
+}
+
+/// What the HTTP side works with.
+#[derive(Debug)]
+struct Topic {
+    key: TopicKey,
+    store: GridStore,
+    dead_letters: DeadLetters,
+    terminal: Terminal,
+    /// Which functions take events of a type.
+    takers: HashMap<&'static str, Vec<&'static str>>,
+    subscriptions: HashMap<&'static str, UnboundedSender<Due>>,
+    held_bytes: Arc<Semaphore>,
+}
+
+impl Grid {
+    /// Opens the grid of this data folder.
+    pub(super) fn open(
+        listener: TcpListener,
+        folder: &DataFolder,
+        subscriptions: &[Subscription],
+        speed: Speed,
+        terminal: Terminal,
+    ) -> Result<Self, DevError> {
+        let mut takers: HashMap<_, Vec<_>> = HashMap::new();
+        let mut senders = HashMap::new();
+        let mut arrivals = Vec::new();
+        for subscription in subscriptions {
+            for event_type in &subscription.event_types {
+                let functions = takers.entry(*event_type).or_default();
+                if !functions.contains(&subscription.function) {
+                    functions.push(subscription.function);
+                }
+            }
+            let (sender, receiver) = unbounded_channel();
+            senders.insert(subscription.function, sender);
+            arrivals.push((subscription.function, receiver));
+        }
+        let topic = Topic {
+            key: TopicKey::load_or_create(&folder.topic_key())?,
+            store: GridStore::open(&folder.grid_database())?,
+            dead_letters: DeadLetters::new(folder.dead_letters()),
+            terminal,
+            takers,
+            subscriptions: senders,
+            held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
+        };
+        Ok(Self {
+            listener,
+            topic: Arc::new(topic),
+            arrivals,
+            speed,
+        })
+    }
+
+    /// Where the grid listens.
+    pub(super) fn address(&self) -> Result<String, DevError> {
+        listening::address(&self.listener)
+    }
+
+    /// The key that publishers must show.
+    pub(super) fn key(&self) -> &TopicKey {
+        &self.topic.key
+    }
+
+    /// Accepts events and delivers them to the host. Deliveries end with `deliver_until`; publishers are answered until
+    /// those under way are over and `answer_until` says so, because the functions behind them publish as well.
+    pub(super) async fn run(
+        self,
+        deliver_to: &Url,
+        deliver_until: Stop,
+        answer_until: Stop,
+    ) -> Result<(), DevError> {
+        let means = Means {
+            client: client::loopback()?,
+            store: self.topic.store.clone(),
+            dead_letters: self.topic.dead_letters.clone(),
+            speed: self.speed,
+            terminal: self.topic.terminal.clone(),
+        };
+        self.topic.take_up().await?;
+        let share = (UNDER_WAY / self.arrivals.len().max(1)).max(1);
+        let mut deliveries = JoinSet::new();
+        for (function, arrivals) in self.arrivals {
+            let subscription = EventSubscription::new(function, deliver_to, means.clone());
+            deliveries.spawn(subscription.run(arrivals, share, deliver_until.clone()));
+        }
+        let (stopper, stop) = stop::channel();
+        let until_over = async {
+            deliver_until.requested().await;
+            let over = async { while deliveries.join_next().await.is_some() {} };
+            // What is not over by then is delivered again at the next start.
+            drop(tokio::time::timeout(listening::DRAIN, over).await);
+            answer_until.requested().await;
+            stopper.stop();
+            Ok(())
+        };
+        tokio::try_join!(
+            listening::serve(self.listener, router(self.topic), stop),
+            until_over
+        )?;
+        Ok(())
+    }
+}
+
+impl Topic {
+    /// Goes on with what an earlier process left behind.
+    async fn take_up(&self) -> Result<(), DevError> {
+        let functions = self.subscriptions.keys().copied().collect();
+        let pending = self.store.take_up(functions).await?;
+        if !pending.is_empty() {
+            self.terminal.notice(format!(
+                "{} deliveries are left from the last time and go on",
+                pending.len()
+            ));
+        }
+        let mut takers: HashMap<i64, usize> = HashMap::new();
+        for delivery in &pending {
+            *takers.entry(delivery.event).or_default() += 1;
+        }
+        for delivery in &pending {
+            let takers = takers.get(&delivery.event).copied().unwrap_or(1);
+            self.hand_over(&delivery.subscription, Due::left_behind(delivery, takers));
+        }
+        Ok(())
+    }
+
+    async fn accept(&self, events: Vec<AdmittedEvent>) -> Result<(), Refusal> {
+        let routed = events.into_iter().map(|event| {
+            let takers = self
+                .takers
+                .get(event.event_type.as_str())
+                .cloned()
+                .unwrap_or_default();
+            (event, takers)
+        });
+        let routed: Arc<Vec<_>> = Arc::new(routed.collect());
+        let accepted_at = now();
+        let kept = self.store.accept(Arc::clone(&routed), accepted_at).await;
+        let numbers = kept.map_err(|error| Refusal::NotKept(error.to_string()))?;
+        for (number, (event, takers)) in numbers.into_iter().zip(routed.iter()) {
+            let label = Arc::new(EventLabel::new(&event.event_type, event.subject.as_deref()));
+            if takers.is_empty() {
+                let what = Happening::NotTaken;
+                self.terminal.event(EventReport {
+                    number,
+                    label: Arc::clone(&label),
+                    takers: 0,
+                    what,
+                });
+            }
+            let text = HeldText::hold(&event.text, &self.held_bytes);
+            for function in takers {
+                let due = Due::new(
+                    number,
+                    accepted_at,
+                    Arc::clone(&label),
+                    takers.len(),
+                    text.clone(),
+                );
+                self.hand_over(function, due);
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self, function: &str, due: Due) {
+        // The error says that deliveries have ended; the event is on disk and goes on at the next start.
+        drop(
+            self.subscriptions
+                .get(function)
+                .map(|subscription| subscription.send(due)),
+        );
+    }
+}
+
+fn router(topic: Arc<Topic>) -> Router {
+    Router::new()
+        // A page for the browser will answer here; until then the index says what there is.
+        .route("/", get(index).post(publish))
+        .route("/api/events", axum::routing::post(publish))
+        .route("/events", get(events))
+        .route("/deadletters", get(dead_letters))
+        .route("/idle", get(idle))
+        .fallback(async || Refusal::NotFound)
+        .layer(CatchPanicLayer::new())
+        .with_state(topic)
+}
+
+async fn index() -> impl IntoResponse {
+    Json(json!({
+        "name": "orderflow local Event Grid",
+        "publish": "POST /api/events",
+        "events": "/events?after=&limit=&subject=",
+        "deadLetters": "/deadletters?limit=",
+        "idle": "/idle",
+    }))
+}
+
+async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {
+    let key = request.headers().get("aeg-sas-key");
+    if !key.is_some_and(|key| topic.key.matches(key.as_bytes())) {
+        return Err(Refusal::Unauthorized);
+    }
+    let (parts, body) = request.into_parts();
+    let body = body::read(body, MAXIMUM_BYTES)
+        .await
+        .map_err(|error| match error {
+            BodyError::TooLarge(_) => Refusal::TooLarge,
+            BodyError::Incomplete => Refusal::Incomplete(error.to_string()),
+        })?;
+    topic
+        .accept(admit(content_type(&parts.headers), &body)?)
+        .await?;
+    Ok(StatusCode::OK)
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()
+}
+
+#[derive(Debug, Deserialize)]
+struct EventsAsked {
+    after: Option<i64>,
+    limit: Option<u32>,
+    subject: Option<String>,
+}
+
+/// Without `after` the newest events, with it those that follow: ask again with `next` to go on.
+async fn events(State(topic): State<Arc<Topic>>, Query(asked): Query<EventsAsked>) -> Response {
+    let limit = asked.limit.unwrap_or(SHOWN).min(SHOWN_AT_MOST);
+    let query = EventQuery {
+        after: asked.after,
+        subject: asked.subject,
+        limit,
+    };
+    match topic.store.events(query).await {
+        Ok(events) => {
+            let next = events.last().map(|event| event.number).or(asked.after);
+            Json(json!({"events": events, "next": next})).into_response()
+        }
+        Err(error) => unreadable(&error),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct LettersAsked {
+    limit: Option<u32>,
+}
+
+async fn dead_letters(
+    State(topic): State<Arc<Topic>>,
+    Query(asked): Query<LettersAsked>,
+) -> Response {
+    let limit = asked.limit.unwrap_or(SHOWN).min(SHOWN_AT_MOST);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let dead_letters = topic.dead_letters.clone();
+    let listed = tokio::task::spawn_blocking(move || dead_letters.list(limit)).await;
+    match listed.map_err(std::io::Error::other).flatten() {
+        Ok(letters) => Json(json!({"deadLetters": letters})).into_response(),
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// How many deliveries are not over: 0 once the grid has nothing more to do.
+async fn idle(State(topic): State<Arc<Topic>>) -> Response {
+    match topic.store.pending().await {
+        Ok(pending) => Json(json!({"pending": pending})).into_response(),
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn unreadable(error: &dyn std::error::Error) -> Response {
+    (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        Json(json!({"error": {"message": error.to_string()}})),
+    )
+        .into_response()
+}

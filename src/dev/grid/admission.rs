@@ -1,0 +1,278 @@
+//! What the topic accepts: CloudEvents 1.0 in JSON, all events of a request or none.
+
+use std::sync::Arc;
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use crate::dev::json::Json;
+
+/// The most bytes in one request, and hence in one event.
+pub(super) const MAXIMUM_BYTES: usize = 1024 * 1024;
+
+/// The most events in one request.
+pub(super) const MAXIMUM_EVENTS: usize = 5_000;
+
+const ONE_EVENT: &str = "application/cloudevents+json";
+const BATCH: &str = "application/cloudevents-batch+json";
+
+/// An event that the topic may accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AdmittedEvent {
+    pub(super) id: String,
+    pub(super) source: String,
+    pub(super) event_type: String,
+    pub(super) subject: Option<String>,
+    /// The event byte for byte as it came.
+    pub(super) text: Arc<str>,
+}
+
+/// Why the topic does not accept a request. Printed and answered in Azure's shape.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(
+        "the request has no valid access key: send the key of this topic (the file topic.key in the data folder) \
+         in the header aeg-sas-key"
+    )]
+    Unauthorized,
+    #[error(
+        "the content type must be {ONE_EVENT} (one event) or {BATCH} (an array), it is {0}; \
+         a custom topic does not accept the binary mode of CloudEvents"
+    )]
+    ContentType(String),
+    #[error("the body is not {expected}: {problem}")]
+    NotJson {
+        expected: &'static str,
+        problem: String,
+    },
+    #[error("event {position} is not a CloudEvent: {problem}")]
+    NotCloudEvent { position: usize, problem: String },
+    #[error("the request is larger than 1 MB (1048576 bytes): send fewer events at once")]
+    TooLarge,
+    #[error("the request has {0} events, more than 5000: send fewer at once")]
+    TooManyEvents(usize),
+    #[error("{0}")]
+    Incomplete(String),
+    #[error("the events could not be kept, and none was accepted: {0}")]
+    NotKept(String),
+    #[error("there is nothing here: publish to /api/events")]
+    NotFound,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ContentType(_)
+            | Self::NotJson { .. }
+            | Self::NotCloudEvent { .. }
+            | Self::Incomplete(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge | Self::TooManyEvents(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotFound => StatusCode::NOT_FOUND,
+        }
+    }
+
+    fn codes(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Unauthorized => ("Unauthorized", "InvalidAccessKey"),
+            Self::ContentType(_) => ("BadRequest", "InvalidContentType"),
+            Self::NotJson { .. } | Self::NotCloudEvent { .. } => ("BadRequest", "InputJsonInvalid"),
+            Self::Incomplete(_) => ("BadRequest", "IncompleteRequest"),
+            Self::TooLarge => ("RequestEntityTooLarge", "RequestTooLarge"),
+            Self::TooManyEvents(_) => ("RequestEntityTooLarge", "TooManyEvents"),
+            Self::NotKept(_) => ("InternalServerError", "NotAccepted"),
+            Self::NotFound => ("NotFound", "ResourceNotFound"),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (code, detail) = self.codes();
+        let message = self.to_string();
+        let body = json!({"error": {"code": code, "message": message, "details": [{"code": detail, "message": message}]}});
+        (self.status(), Json(body)).into_response()
+    }
+}
+
+/// Checks a request. Nothing is accepted unless every event is.
+pub(super) fn admit(
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Vec<AdmittedEvent>, Refusal> {
+    let events = match media_type(content_type).as_deref() {
+        Some(ONE_EVENT) => vec![parse::<&RawValue>(body, "one JSON object")?],
+        Some(BATCH) => parse::<Vec<&RawValue>>(body, "a JSON array")?,
+        _ => {
+            return Err(Refusal::ContentType(
+                content_type.unwrap_or("missing").to_owned(),
+            ));
+        }
+    };
+    if events.len() > MAXIMUM_EVENTS {
+        return Err(Refusal::TooManyEvents(events.len()));
+    }
+    let admitted = events.into_iter().enumerate().map(|(index, event)| {
+        admit_event(event).map_err(|problem| Refusal::NotCloudEvent {
+            position: index + 1,
+            problem,
+        })
+    });
+    admitted.collect()
+}
+
+/// The media type in lower case and without its parameters.
+fn media_type(content_type: Option<&str>) -> Option<String> {
+    let essence = content_type?.split(';').next()?;
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], expected: &'static str) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::NotJson {
+        expected,
+        problem: error.to_string(),
+    })
+}
+
+fn admit_event(event: &RawValue) -> Result<AdmittedEvent, String> {
+    #[derive(Deserialize)]
+    struct Attributes {
+        specversion: Option<Value>,
+        id: Option<Value>,
+        source: Option<Value>,
+        #[serde(rename = "type")]
+        event_type: Option<Value>,
+        subject: Option<Value>,
+    }
+    if !event.get().starts_with('{') {
+        return Err("it is not a JSON object".to_owned());
+    }
+    let attributes: Attributes =
+        serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
+    let version = required("specversion", attributes.specversion)?;
+    if version != "1.0" {
+        return Err(format!(
+            "`specversion` must be \"1.0\", it is \"{version}\""
+        ));
+    }
+    Ok(AdmittedEvent {
+        id: required("id", attributes.id)?,
+        source: required("source", attributes.source)?,
+        event_type: required("type", attributes.event_type)?,
+        subject: attributes
+            .subject
+            .and_then(|subject| subject.as_str().map(str::to_owned)),
+        text: event.get().into(),
+    })
+}
+
+fn required(name: &str, value: Option<Value>) -> Result<String, String> {
+    match value {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text),
+        Some(Value::String(_)) => Err(format!("`{name}` is empty")),
+        Some(Value::Null) | None => Err(format!("`{name}` is missing")),
+        Some(_) => Err(format!("`{name}` is not a string")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str =
+        r#"{"specversion":"1.0","id":"e-1","source":"/sales/orders","type":"Sales.OrderPlaced"}"#;
+
+    fn refusal(content_type: &str, body: &str) -> String {
+        admit(Some(content_type), body.as_bytes())
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn an_event_is_kept_byte_for_byte() {
+        let event = r#"{ "type":"T", "data":{"b":1.0e0, "a":[1 , 2]},"x":"ä","id":"1","source":"s","specversion":"1.0"}"#;
+        let admitted = admit(Some(BATCH), format!("[ {event} ,{EVENT}]").as_bytes()).unwrap();
+        assert_eq!(
+            admitted
+                .iter()
+                .map(|event| &*event.text)
+                .collect::<Vec<_>>(),
+            [event, EVENT]
+        );
+        let admitted = admit(Some(ONE_EVENT), event.as_bytes()).unwrap();
+        assert_eq!(
+            admitted
+                .iter()
+                .map(|event| &*event.text)
+                .collect::<Vec<_>>(),
+            [event]
+        );
+    }
+
+    #[test]
+    fn parameters_and_case_of_the_content_type_do_not_matter() {
+        for content_type in [
+            "Application/CloudEvents+JSON; charset=utf-8",
+            "application/cloudevents+json;x=y",
+        ] {
+            assert!(
+                admit(Some(content_type), EVENT.as_bytes()).is_ok(),
+                "{content_type}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_content_types_are_refused() {
+        assert!(refusal("application/json", EVENT).contains("binary mode"));
+        assert!(
+            admit(None, EVENT.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("missing")
+        );
+    }
+
+    #[test]
+    fn the_missing_attribute_is_named() {
+        for name in ["specversion", "id", "source", "type"] {
+            let without = EVENT.replace(&format!("\"{name}\""), "\"other\"");
+            assert!(refusal(ONE_EVENT, &without).contains(&format!("`{name}` is missing")));
+            let mut event: Value = serde_json::from_str(EVENT).unwrap();
+            event[name] = json!(1);
+            assert!(
+                refusal(ONE_EVENT, &event.to_string())
+                    .contains(&format!("`{name}` is not a string"))
+            );
+            event[name] = json!("");
+            assert!(refusal(ONE_EVENT, &event.to_string()).contains(&format!("`{name}` is empty")));
+        }
+        assert!(refusal(ONE_EVENT, &EVENT.replace("1.0", "0.3")).contains("0.3"));
+    }
+
+    #[test]
+    fn one_bad_event_refuses_all() {
+        let batch = format!("[{EVENT},{EVENT},{{}}]");
+        assert!(refusal(BATCH, &batch).starts_with("event 3 is not a CloudEvent"));
+        assert!(refusal(BATCH, "[1]").contains("not a JSON object"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        assert!(refusal(ONE_EVENT, "{").contains("one JSON object"));
+        assert!(refusal(BATCH, EVENT).contains("a JSON array"));
+        assert!(admit(Some(ONE_EVENT), b"{\"id\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn too_many_events_are_refused() {
+        let batch = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
+        assert!(refusal(BATCH, &batch(5_001)).contains("5001"));
+        assert!(!refusal(BATCH, &batch(5_000)).contains("5000"));
+    }
+}

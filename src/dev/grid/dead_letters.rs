@@ -1,0 +1,229 @@
+//! Dead letters, kept as files in the layout that Event Grid uses in a blob container.
+//!
+//! `<SUBSCRIPTION>/<YYYY>/<M>/<D>/<H>/<guid>.json`, UTC and without padding, each an array of one event with five members
+//! added that say why it was given up.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use uuid::Uuid;
+
+use crate::dev::ambient::timestamp;
+
+/// How many levels of folders lie above a file.
+const DEPTH: usize = 5;
+
+/// An event that was given up.
+#[derive(Debug, Clone)]
+pub(super) struct DeadLetter {
+    pub(super) subscription: &'static str,
+    /// The event's number in the grid.
+    pub(super) number: i64,
+    pub(super) text: String,
+    pub(super) reason: &'static str,
+    pub(super) attempts: u32,
+    pub(super) last_outcome: &'static str,
+    pub(super) accepted_at: DateTime<Utc>,
+    pub(super) last_attempt_at: DateTime<Utc>,
+}
+
+impl DeadLetter {
+    /// Always the same for the same letter: a grid killed before it noted the letter writes it again.
+    fn file_name(&self) -> String {
+        let name = format!(
+            "{}/{}/{}",
+            self.subscription,
+            self.number,
+            self.accepted_at.timestamp_millis()
+        );
+        format!(
+            "{}.json",
+            Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+        )
+    }
+
+    fn folder(&self) -> PathBuf {
+        let time = self.last_attempt_at;
+        [
+            self.subscription.to_uppercase(),
+            time.year().to_string(),
+            time.month().to_string(),
+            time.day().to_string(),
+            time.hour().to_string(),
+        ]
+        .iter()
+        .collect()
+    }
+
+    fn content(&self) -> io::Result<Vec<u8>> {
+        let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.text)?;
+        for (name, value) in [
+            ("deadletterreason", to_raw_value(self.reason)?),
+            ("deliveryattempts", to_raw_value(&self.attempts)?),
+            ("lastdeliveryoutcome", to_raw_value(self.last_outcome)?),
+            ("publishtime", to_raw_value(&timestamp(self.accepted_at))?),
+            (
+                "lastdeliveryattempttime",
+                to_raw_value(&timestamp(self.last_attempt_at))?,
+            ),
+        ] {
+            members.insert(name.to_owned(), value);
+        }
+        Ok(serde_json::to_vec(&[members])?)
+    }
+}
+
+/// A dead letter as it lies in the folder.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FoundLetter {
+    /// Where it lies, seen from the folder of dead letters.
+    path: String,
+    /// The file's content: an array of events.
+    events: Box<RawValue>,
+}
+
+/// The folder of dead letters.
+#[derive(Debug, Clone)]
+pub(super) struct DeadLetters {
+    folder: PathBuf,
+}
+
+impl DeadLetters {
+    /// Uses this folder, which need not exist yet.
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Writes a letter to disk; returns its file.
+    pub(super) fn keep(&self, letter: &DeadLetter) -> io::Result<PathBuf> {
+        let folder = self.folder.join(letter.folder());
+        fs::create_dir_all(&folder)?;
+        let path = folder.join(letter.file_name());
+        // The rename makes the file appear whole or not at all.
+        let draft = path.with_extension("draft");
+        let mut file = File::create(&draft)?;
+        file.write_all(&letter.content()?)?;
+        file.sync_all()?;
+        fs::rename(draft, &path)?;
+        Ok(path)
+    }
+
+    /// The newest letters, newest first, within `limit`.
+    pub(super) fn list(&self, limit: usize) -> io::Result<Vec<FoundLetter>> {
+        let mut files = Vec::new();
+        match collect(&self.folder, DEPTH, &mut files) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            collected => collected?,
+        }
+        files.sort_by(|one, other| other.cmp(one));
+        files.truncate(limit);
+        // A file that is gone meanwhile, or that is no JSON, is not a dead letter.
+        Ok(files
+            .iter()
+            .filter_map(|(_, path)| self.read(path))
+            .collect())
+    }
+
+    fn read(&self, path: &Path) -> Option<FoundLetter> {
+        let events = RawValue::from_string(fs::read_to_string(path).ok()?).ok()?;
+        let below = path.strip_prefix(&self.folder).ok()?;
+        Some(FoundLetter {
+            path: below.to_string_lossy().into_owned(),
+            events,
+        })
+    }
+}
+
+/// Collects the JSON files `depth` levels below `folder`, with the time of their last change.
+fn collect(folder: &Path, depth: usize, files: &mut Vec<(SystemTime, PathBuf)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        let path = entry.path();
+        if metadata.is_dir() && depth > 0 {
+            collect(&path, depth - 1, files)?;
+        } else if metadata.is_file()
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+        {
+            files.push((metadata.modified()?, path));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter() -> DeadLetter {
+        DeadLetter {
+            subscription: "billing",
+            number: 7,
+            text: r#"{"id":"e-1","data":{"amount": 1.50}}"#.to_owned(),
+            reason: "MaxDeliveryAttemptsExceeded",
+            attempts: 30,
+            last_outcome: "Busy",
+            accepted_at: "2026-03-04T05:06:07Z".parse().unwrap(),
+            last_attempt_at: "2026-03-04T06:00:00Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_letter_lies_where_azure_would_put_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(folder.path().to_path_buf());
+        let path = letters.keep(&letter()).unwrap();
+        assert_eq!(
+            path.parent().unwrap(),
+            folder.path().join("BILLING/2026/3/4/6")
+        );
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            r#"[{"data":{"amount": 1.50},"deadletterreason":"MaxDeliveryAttemptsExceeded","deliveryattempts":30,"id":"e-1","lastdeliveryattempttime":"2026-03-04T06:00:00.000Z","lastdeliveryoutcome":"Busy","publishtime":"2026-03-04T05:06:07.000Z"}]"#
+        );
+        assert_eq!(letters.keep(&letter()).unwrap(), path);
+    }
+
+    #[test]
+    fn letters_are_listed_newest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(folder.path().join("none yet"));
+        assert!(letters.list(10).unwrap().is_empty());
+        let letters = DeadLetters::new(folder.path().to_path_buf());
+        let old = letters.keep(&letter()).unwrap();
+        let new = letters
+            .keep(&DeadLetter {
+                number: 8,
+                ..letter()
+            })
+            .unwrap();
+        File::options()
+            .write(true)
+            .open(&old)
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        fs::write(new.with_extension("txt"), "not a letter").unwrap();
+        let listed = |limit| -> Vec<_> {
+            letters
+                .list(limit)
+                .unwrap()
+                .into_iter()
+                .map(|found| folder.path().join(found.path))
+                .collect()
+        };
+        assert_eq!(listed(10), [new.clone(), old]);
+        assert_eq!(listed(1), [new]);
+    }
+}

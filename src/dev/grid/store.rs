@@ -1,0 +1,556 @@
+//! What the grid must not forget: accepted events, their deliveries and every attempt, in SQLite.
+//!
+//! One thread writes and one reads, each with a connection of its own. Writes that wait at the same moment
+//! are committed together, so that many publishers share the price of reaching the disk.
+
+mod worker;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+pub use self::worker::StoreError;
+use self::worker::Worker;
+use super::{admission::AdmittedEvent, retry::Outcome};
+
+/// How many events are kept. Older ones go once all their deliveries are over.
+const KEPT_EVENTS: i64 = 10_000;
+
+/// Old events are looked for once in so many accepted ones.
+const PRUNE_EVERY: i64 = 500;
+
+/// At most so many bytes of events are shown at once.
+const SHOWN_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long one connection waits for the other.
+const BUSY: Duration = Duration::from_secs(5);
+
+const SCHEMA: &str = "
+    create table if not exists event (
+        number integer primary key,
+        accepted_at integer not null,
+        type text not null,
+        subject text,
+        body text not null
+    );
+    create index if not exists event_by_subject on event (subject, number);
+    create table if not exists delivery (
+        event integer not null references event (number) on delete cascade,
+        subscription text not null,
+        state text not null,
+        attempts integer not null default 0,
+        next_at integer,
+        primary key (event, subscription)
+    ) without rowid;
+    create index if not exists delivery_pending on delivery (state) where state = 'pending';
+    create table if not exists attempt (
+        event integer not null,
+        subscription text not null,
+        attempt integer not null,
+        at integer not null,
+        status integer,
+        outcome text not null,
+        milliseconds integer not null,
+        primary key (event, subscription, attempt),
+        foreign key (event, subscription) references delivery (event, subscription) on delete cascade
+    ) without rowid;
+";
+
+/// A delivery that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PendingDelivery {
+    pub(super) event: i64,
+    pub(super) subscription: String,
+    pub(super) attempts: u32,
+    pub(super) next_at: DateTime<Utc>,
+    pub(super) accepted_at: DateTime<Utc>,
+    pub(super) event_type: String,
+    pub(super) subject: Option<String>,
+}
+
+/// One attempt at a delivery, and where it leaves the delivery.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt {
+    pub(super) event: i64,
+    pub(super) subscription: &'static str,
+    pub(super) attempt: u32,
+    pub(super) at: DateTime<Utc>,
+    pub(super) took: Duration,
+    pub(super) outcome: Outcome,
+    pub(super) leaves: Leaves,
+}
+
+/// Where an attempt leaves its delivery.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Leaves {
+    Delivered,
+    Pending(DateTime<Utc>),
+    DeadLettered,
+}
+
+/// Which events to show. They come in the order in which they were accepted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct EventQuery {
+    /// Those after this number; without it, the newest.
+    pub(super) after: Option<i64>,
+    /// Those with this subject.
+    pub(super) subject: Option<String>,
+    /// At most so many.
+    pub(super) limit: u32,
+}
+
+/// An event and what became of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShownEvent {
+    pub(super) number: i64,
+    accepted_at: DateTime<Utc>,
+    event: Box<RawValue>,
+    deliveries: Vec<ShownDelivery>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownDelivery {
+    function: String,
+    /// `pending`, `delivered` or `deadLettered`.
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<DateTime<Utc>>,
+    attempts: Vec<ShownAttempt>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownAttempt {
+    attempt: u32,
+    at: DateTime<Utc>,
+    status: Option<u16>,
+    outcome: String,
+    milliseconds: i64,
+}
+
+/// The events of one data folder.
+#[derive(Debug, Clone)]
+pub(super) struct GridStore {
+    writer: Worker,
+    reader: Worker,
+}
+
+impl GridStore {
+    /// Opens the database, making it at the first start.
+    pub(super) fn open(file: &Path) -> Result<Self, StoreError> {
+        let writing = Connection::open(file)?;
+        writing.busy_timeout(BUSY)?;
+        writing.pragma_update(None, "journal_mode", "wal")?;
+        // An accepted event survives a power cut, not only the end of the process.
+        writing.pragma_update(None, "synchronous", "full")?;
+        writing.pragma_update(None, "foreign_keys", true)?;
+        writing.execute_batch(SCHEMA)?;
+        let reading = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reading.busy_timeout(BUSY)?;
+        Ok(Self {
+            writer: Worker::start(writing),
+            reader: Worker::start(reading),
+        })
+    }
+
+    /// Keeps events, each with a pending delivery to every function named beside it. Returns their numbers once they are on disk.
+    pub(super) async fn accept(
+        &self,
+        events: Arc<Vec<(AdmittedEvent, Vec<&'static str>)>>,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.writer
+            .run(move |connection| accept(connection, &events, at))
+            .await
+    }
+
+    /// Keeps what came of an attempt.
+    pub(super) async fn record(&self, attempt: Attempt) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| record(connection, &attempt))
+            .await
+    }
+
+    /// The deliveries that are not over, oldest events first. Those of functions that are gone are given up, as they are when a
+    /// subscription is deleted.
+    pub(super) async fn take_up(
+        &self,
+        functions: Vec<&'static str>,
+    ) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.writer
+            .run(move |connection| take_up(connection, &functions))
+            .await
+    }
+
+    /// The text of an event.
+    pub(super) async fn text(&self, event: i64) -> Result<Option<String>, StoreError> {
+        self.reader
+            .run(move |connection| {
+                let mut statement =
+                    connection.prepare_cached("select body from event where number = ?")?;
+                statement.query_row([event], |row| row.get(0)).optional()
+            })
+            .await
+    }
+
+    /// How many deliveries are not over.
+    pub(super) async fn pending(&self) -> Result<i64, StoreError> {
+        self.reader
+            .run(|connection| {
+                let mut statement = connection
+                    .prepare_cached("select count(*) from delivery where state = 'pending'")?;
+                statement.query_row([], |row| row.get(0))
+            })
+            .await
+    }
+
+    /// Events and what became of them.
+    pub(super) async fn events(&self, query: EventQuery) -> Result<Vec<ShownEvent>, StoreError> {
+        self.reader
+            .run(move |connection| events(connection, &query))
+            .await
+    }
+}
+
+fn accept(
+    connection: &Connection,
+    events: &[(AdmittedEvent, Vec<&'static str>)],
+    at: DateTime<Utc>,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut insert_event = connection.prepare_cached(
+        "insert into event (accepted_at, type, subject, body) values (?, ?, ?, ?)",
+    )?;
+    let mut insert_delivery = connection.prepare_cached(
+        "insert into delivery (event, subscription, state, next_at) values (?, ?, 'pending', ?)",
+    )?;
+    let at = at.timestamp_millis();
+    let mut numbers = Vec::with_capacity(events.len());
+    for (event, functions) in events {
+        let number =
+            insert_event.insert(params![at, event.event_type, event.subject, &*event.text])?;
+        for function in functions {
+            insert_delivery.execute(params![number, function, at])?;
+        }
+        if number % PRUNE_EVERY == 0 {
+            prune(connection, number)?;
+        }
+        numbers.push(number);
+    }
+    Ok(numbers)
+}
+
+fn prune(connection: &Connection, newest: i64) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached(
+        "delete from event where number <= ? and not exists (
+             select 1 from delivery where delivery.event = event.number and state = 'pending')",
+    )?;
+    delete.execute([newest - KEPT_EVENTS])?;
+    Ok(())
+}
+
+fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
+    let (state, next_at) = match attempt.leaves {
+        Leaves::Delivered => ("delivered", None),
+        Leaves::Pending(next_at) => ("pending", Some(next_at.timestamp_millis())),
+        Leaves::DeadLettered => ("deadLettered", None),
+    };
+    let milliseconds = i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX);
+    // An attempt may be recorded a second time: when its dead letter could not be written it is made again.
+    connection
+        .prepare_cached(
+            "insert or replace into attempt (event, subscription, attempt, at, status, outcome, milliseconds)
+             values (?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            attempt.event,
+            attempt.subscription,
+            attempt.attempt,
+            attempt.at.timestamp_millis(),
+            attempt.outcome.status(),
+            attempt.outcome.name(),
+            milliseconds
+        ])?;
+    connection
+        .prepare_cached(
+            "update delivery set state = ?, attempts = ?, next_at = ? where event = ? and subscription = ?",
+        )?
+        .execute(params![state, attempt.attempt, next_at, attempt.event, attempt.subscription])?;
+    Ok(())
+}
+
+fn take_up(
+    connection: &Connection,
+    functions: &[&'static str],
+) -> rusqlite::Result<Vec<PendingDelivery>> {
+    let mut select = connection.prepare(
+        "select event, subscription, attempts, next_at, accepted_at, type, subject
+         from delivery join event on event.number = delivery.event
+         where state = 'pending' order by event, subscription",
+    )?;
+    let pending = select
+        .query_map([], pending_delivery)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let (pending, gone): (Vec<_>, Vec<_>) = pending
+        .into_iter()
+        .partition(|delivery| functions.contains(&delivery.subscription.as_str()));
+    let mut delete =
+        connection.prepare("delete from delivery where event = ? and subscription = ?")?;
+    for delivery in gone {
+        delete.execute(params![delivery.event, delivery.subscription])?;
+    }
+    Ok(pending)
+}
+
+fn pending_delivery(row: &Row<'_>) -> rusqlite::Result<PendingDelivery> {
+    let accepted_at = time(row.get(4)?);
+    Ok(PendingDelivery {
+        event: row.get(0)?,
+        subscription: row.get(1)?,
+        attempts: row.get(2)?,
+        next_at: row.get::<_, Option<i64>>(3)?.map_or(accepted_at, time),
+        accepted_at,
+        event_type: row.get(5)?,
+        subject: row.get(6)?,
+    })
+}
+
+fn time(milliseconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(milliseconds).unwrap_or_default()
+}
+
+fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<ShownEvent>> {
+    let direction = if query.after.is_some() { "asc" } else { "desc" };
+    let mut select = connection.prepare_cached(&format!(
+        "select number, accepted_at, body from event
+         where number > ? and (? is null or subject = ?) order by number {direction} limit ?"
+    ))?;
+    let after = query.after.unwrap_or(i64::MIN);
+    let mut rows = select.query(params![after, query.subject, query.subject, query.limit])?;
+    let mut shown = Vec::new();
+    let mut bytes = 0_usize;
+    while let Some(row) = rows.next()? {
+        let number = row.get(0)?;
+        let body: String = row.get(2)?;
+        bytes = bytes.saturating_add(body.len());
+        if bytes > SHOWN_BYTES && !shown.is_empty() {
+            break;
+        }
+        // The text was JSON when it was accepted, so a row that is none was changed by hand.
+        let Ok(event) = RawValue::from_string(body) else {
+            continue;
+        };
+        let deliveries = deliveries(connection, number)?;
+        shown.push(ShownEvent {
+            number,
+            accepted_at: time(row.get(1)?),
+            event,
+            deliveries,
+        });
+    }
+    if query.after.is_none() {
+        shown.reverse();
+    }
+    Ok(shown)
+}
+
+fn deliveries(connection: &Connection, event: i64) -> rusqlite::Result<Vec<ShownDelivery>> {
+    let mut select = connection.prepare_cached(
+        "select subscription, state, next_at from delivery where event = ? order by subscription",
+    )?;
+    let mut rows = select.query([event])?;
+    let mut shown = Vec::new();
+    while let Some(row) = rows.next()? {
+        let function: String = row.get(0)?;
+        let attempts = attempts(connection, event, &function)?;
+        let next_attempt_at = row.get::<_, Option<i64>>(2)?.map(time);
+        shown.push(ShownDelivery {
+            function,
+            state: row.get(1)?,
+            next_attempt_at,
+            attempts,
+        });
+    }
+    Ok(shown)
+}
+
+fn attempts(
+    connection: &Connection,
+    event: i64,
+    function: &str,
+) -> rusqlite::Result<Vec<ShownAttempt>> {
+    let mut select = connection.prepare_cached(
+        "select attempt, at, status, outcome, milliseconds from attempt
+         where event = ? and subscription = ? order by attempt",
+    )?;
+    let rows = select.query_map(params![event, function], |row| {
+        Ok(ShownAttempt {
+            attempt: row.get(0)?,
+            at: time(row.get(1)?),
+            status: row.get(2)?,
+            outcome: row.get(3)?,
+            milliseconds: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str) -> AdmittedEvent {
+        AdmittedEvent {
+            id: id.to_owned(),
+            source: "/s".to_owned(),
+            event_type: "T".to_owned(),
+            subject: Some(format!("orders/{id}")),
+            text: format!("{{ \"id\":\"{id}\"}}").into(),
+        }
+    }
+
+    fn at(milliseconds: i64) -> DateTime<Utc> {
+        time(milliseconds)
+    }
+
+    async fn accept(store: &GridStore, ids: &[&str]) -> Vec<i64> {
+        let events = ids
+            .iter()
+            .map(|id| (event(id), vec!["billing", "orders"]))
+            .collect();
+        store.accept(Arc::new(events), at(1_000)).await.unwrap()
+    }
+
+    fn attempt(number: i64, leaves: Leaves) -> Attempt {
+        Attempt {
+            event: number,
+            subscription: "billing",
+            attempt: 1,
+            at: at(2_000),
+            took: Duration::from_millis(5),
+            outcome: Outcome::Status(202),
+            leaves,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_pending_survives_a_new_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("grid.db");
+        let store = GridStore::open(&file).unwrap();
+        assert_eq!(accept(&store, &["a", "b"]).await, [1, 2]);
+        store.record(attempt(1, Leaves::Delivered)).await.unwrap();
+        store
+            .record(attempt(2, Leaves::Pending(at(9_000))))
+            .await
+            .unwrap();
+        drop(store);
+
+        let store = GridStore::open(&file).unwrap();
+        assert_eq!(store.pending().await.unwrap(), 3);
+        let pending = store.take_up(vec!["billing", "orders"]).await.unwrap();
+        let seen: Vec<_> = pending
+            .iter()
+            .map(|delivery| {
+                (
+                    delivery.event,
+                    delivery.subscription.as_str(),
+                    delivery.attempts,
+                    delivery.next_at,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (1, "orders", 0, at(1_000)),
+                (2, "billing", 1, at(9_000)),
+                (2, "orders", 0, at(1_000))
+            ]
+        );
+        assert_eq!(
+            store.text(1).await.unwrap().as_deref(),
+            Some("{ \"id\":\"a\"}")
+        );
+        assert_eq!(store.text(9).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn deliveries_of_a_function_that_is_gone_are_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = GridStore::open(&folder.path().join("grid.db")).unwrap();
+        accept(&store, &["a"]).await;
+        assert_eq!(store.take_up(vec!["orders"]).await.unwrap().len(), 1);
+        assert_eq!(store.pending().await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn events_are_shown_newest_or_after_a_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = GridStore::open(&folder.path().join("grid.db")).unwrap();
+        accept(&store, &["a", "b", "c"]).await;
+        let show = async |query| {
+            let events = store.events(query).await.unwrap();
+            events.iter().map(|event| event.number).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            show(EventQuery {
+                limit: 2,
+                ..EventQuery::default()
+            })
+            .await,
+            [2, 3]
+        );
+        assert_eq!(
+            show(EventQuery {
+                after: Some(1),
+                limit: 1,
+                ..EventQuery::default()
+            })
+            .await,
+            [2]
+        );
+        let subject = Some("orders/b".to_owned());
+        assert_eq!(
+            show(EventQuery {
+                subject,
+                limit: 9,
+                ..EventQuery::default()
+            })
+            .await,
+            [2]
+        );
+    }
+
+    #[tokio::test]
+    async fn old_events_go_but_not_while_a_delivery_is_pending() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = GridStore::open(&folder.path().join("grid.db")).unwrap();
+        accept(&store, &["a"]).await;
+        let quiet =
+            |count: usize| Arc::new((0..count).map(|_| (event("x"), vec![])).collect::<Vec<_>>());
+        store.accept(quiet(10_499), at(0)).await.unwrap();
+        let oldest = async || {
+            let query = EventQuery {
+                after: Some(0),
+                limit: 2,
+                ..EventQuery::default()
+            };
+            store
+                .events(query)
+                .await
+                .unwrap()
+                .iter()
+                .map(|event| event.number)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(oldest().await, [1, 501]);
+        store.take_up(vec![]).await.unwrap();
+        store.accept(quiet(500), at(0)).await.unwrap();
+        assert_eq!(oldest().await, [1_001, 1_002]);
+    }
+}

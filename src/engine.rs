@@ -1,0 +1,337 @@
+//! The engine: runs the services' pure functions against the store, the outside world and Event Grid.
+//!
+//! ```text
+//! decode ─▶ known already? ─▶ decide ─▶ commit ─▶ publish ─▶ mark ─▶ answer
+//! ```
+//!
+//! It is written once, and it is the only place that matches on verdicts. What it guarantees rests on three rules:
+//! - What is still owed (events to publish, an effect to perform) is committed with the state that owes it. A
+//!   redelivery, or the sweep, finds the debt and pays it, with the same event ids and the same idempotency key.
+//! - An effect is committed as an intent before anybody is called, and only a definite answer settles it.
+//! - A delivery is acknowledged when nothing is owed any more.
+
+mod ports;
+mod transaction;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use cloudevents::{AttributesReader, Event};
+
+use crate::{
+    events::{Cause, Invalid, OrderId, order_of},
+    functions::{
+        Function,
+        rule::{Case, Settle},
+    },
+    publish::Publisher,
+    sales::{Catalog, State, orders::OrderView},
+    store::{Answer, Guard, Key, Parked, Pending, Receipt, Store, StoreError},
+};
+
+pub use ports::{Clock, EffectError, Effects, SystemClock};
+use transaction::{Intent, Transaction};
+
+/// How long one delivery may take before it is given up and answered with 5xx: Event Grid waits 30 s.
+pub const DELIVERY_BUDGET: Duration = Duration::from_secs(20);
+
+/// How long a debt must have waited before the sweep pays it: longer than any delivery that may still be paying it.
+pub const SWEEP_AFTER: Duration = Duration::from_secs(60);
+
+/// The most deliveries that one sweep finishes.
+const SWEEP_LIMIT: usize = 500;
+
+/// The most effects that one delivery performs: a charge and its refund, with some slack.
+const MAX_STEPS: usize = 4;
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// Decided on, and everything that followed is done.
+    Accepted,
+    /// Decided on before; everything that followed is done.
+    Duplicate,
+    /// Stale or done already; recorded.
+    Ignored(&'static str),
+    /// Can never succeed, and which field is to blame.
+    Rejected(Invalid),
+    /// Not done, or not wholly: to be delivered again.
+    TryAgain(String),
+}
+
+/// What became of a request from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Accepted, durably; what follows will be done.
+    Accepted,
+    /// It had been done before.
+    Ignored(&'static str),
+    /// It cannot be done, and why.
+    Refused(&'static str),
+    /// It may not have been done.
+    Unavailable(String),
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Deliveries that had something pending and have nothing any more.
+    pub finished: usize,
+    /// Deliveries that still have something pending.
+    pub pending: usize,
+}
+
+/// Runs the services' functions.
+#[derive(Clone)]
+pub struct Engine {
+    store: Arc<dyn Store>,
+    publisher: Arc<dyn Publisher>,
+    effects: Arc<dyn Effects>,
+    clock: Arc<dyn Clock>,
+    catalog: Arc<Catalog>,
+}
+
+impl Engine {
+    /// An engine over these ports.
+    pub fn new(
+        store: Arc<dyn Store>,
+        publisher: Arc<dyn Publisher>,
+        effects: Arc<dyn Effects>,
+        clock: Arc<dyn Clock>,
+        catalog: Arc<Catalog>,
+    ) -> Self {
+        Self { store, publisher, effects, clock, catalog }
+    }
+
+    /// The store, to read from.
+    pub fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// Prices, tax rates and opening stock.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Delivers an event to a function.
+    pub async fn deliver(&self, function: &'static Function, event: &Event) -> Delivery {
+        let started = self.clock.now();
+        let key = key(function, event);
+        let rule = match function.rule(event.ty()) {
+            Ok(rule) => rule,
+            Err(invalid) => return Delivery::Rejected(invalid),
+        };
+        let case = match rule.read(event) {
+            Ok(case) => case,
+            Err(invalid) => return Delivery::Rejected(invalid),
+        };
+        let transaction = Transaction {
+            key: key.clone(),
+            guard: Guard::NewEvent,
+            owner: rule.owner(),
+            case,
+            catalog: self.catalog.clone(),
+            cause: Cause::of(event, started),
+            event_id: event.id().to_owned(),
+            event_type: event.ty().to_owned(),
+            now: started,
+        };
+        let receipt = match self.store.transact(Box::new(transaction)).await {
+            Ok(receipt) => receipt,
+            Err(error) => return Delivery::TryAgain(error.to_string()),
+        };
+        let delivery = match receipt.answer {
+            None => Delivery::Duplicate,
+            Some(Answer::Accepted) => Delivery::Accepted,
+            Some(Answer::Ignored(reason)) => Delivery::Ignored(reason),
+            Some(Answer::Deferred(reason)) => return Delivery::TryAgain(reason.to_owned()),
+            Some(Answer::Rejected(reason)) => return Delivery::Rejected(Invalid::new("data", reason)),
+            Some(Answer::Unreadable(problem)) => return Delivery::TryAgain(problem),
+        };
+        match self.finish(&key, function.settle(), receipt.pending, started).await {
+            Ok(()) => delivery,
+            Err(reason) => Delivery::TryAgain(reason),
+        }
+    }
+
+    /// Keeps something that can never succeed, with its reason, for a caller who cannot be told so.
+    ///
+    /// # Errors
+    /// It could not be kept, and is to come again.
+    pub async fn park(
+        &self,
+        function: &'static Function,
+        event: Option<&Event>,
+        body: &[u8],
+        reason: &Invalid,
+    ) -> Result<(), StoreError> {
+        let id = match event {
+            Some(event) => format!("{} {}", event.source(), event.id()),
+            None => uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, body).to_string(),
+        };
+        let parked = Parked {
+            function: function.name.to_owned(),
+            id,
+            order_id: event.and_then(|event| order_of(event).ok().flatten()),
+            reason: reason.to_string(),
+            body: body.to_vec(),
+            at: self.clock.now(),
+        };
+        self.store.park(parked).await
+    }
+
+    /// Does what a request from outside asks for, once per `id`. What follows from it is published at once if
+    /// possible and by the sweep otherwise: the caller need not ask again.
+    pub async fn request(
+        &self,
+        function: &'static Function,
+        owner: &'static str,
+        id: String,
+        traceparent: Option<String>,
+        case: Box<dyn Case>,
+    ) -> Reply {
+        let started = self.clock.now();
+        let key = Key { function: function.name.to_owned(), source: "/api".to_owned(), id };
+        let transaction = Transaction {
+            key: key.clone(),
+            guard: Guard::NewEvent,
+            owner,
+            case,
+            catalog: self.catalog.clone(),
+            cause: Cause { id: None, traceparent, tracestate: None, time: started },
+            event_id: key.id.clone(),
+            event_type: String::new(),
+            now: started,
+        };
+        let receipt = match self.store.transact(Box::new(transaction)).await {
+            Ok(receipt) => receipt,
+            Err(error) => return Reply::Unavailable(error.to_string()),
+        };
+        let reply = match receipt.answer {
+            None => Reply::Ignored("done before"),
+            Some(Answer::Accepted) => Reply::Accepted,
+            Some(Answer::Ignored(reason)) => Reply::Ignored(reason),
+            Some(Answer::Rejected(reason)) => return Reply::Refused(reason),
+            Some(Answer::Deferred(reason)) => return Reply::Unavailable(reason.to_owned()),
+            Some(Answer::Unreadable(problem)) => return Reply::Unavailable(problem),
+        };
+        if let Err(reason) = self.finish(&key, function.settle(), receipt.pending, started).await {
+            tracing::warn!(function = function.name, id = key.id, reason, "committed, left for the sweep to publish");
+        }
+        reply
+    }
+
+    /// Finishes deliveries that have something pending for longer than any delivery takes: publishes what was
+    /// committed and never published, and asks again about effects whose outcome is unknown.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let due = self.clock.now() - SWEEP_AFTER;
+        for (key, pending) in self.store.unfinished(due, SWEEP_LIMIT).await? {
+            let settle = Function::named(&key.function).and_then(Function::settle);
+            match self.finish(&key, settle, pending, self.clock.now()).await {
+                Ok(()) => swept.finished += 1,
+                Err(reason) => {
+                    swept.pending += 1;
+                    tracing::warn!(function = key.function, event = key.id, reason, "still pending");
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Pays what a delivery owes: publishes its events, performs its effect, decides on the outcome, and so on
+    /// until nothing is owed.
+    async fn finish(
+        &self,
+        key: &Key,
+        settle: Option<&'static dyn Settle>,
+        mut pending: Pending,
+        started: DateTime<Utc>,
+    ) -> Result<(), String> {
+        for _ in 0..=MAX_STEPS {
+            self.publish(key, &pending, started).await?;
+            let Some((step, intent)) = pending.intent else { return Ok(()) };
+            pending = self.perform(key, settle, step, &intent, started).await?.pending;
+        }
+        Err(format!("one event led to more than {MAX_STEPS} effects"))
+    }
+
+    async fn publish(&self, key: &Key, pending: &Pending, started: DateTime<Utc>) -> Result<(), String> {
+        if pending.outbox.is_empty() {
+            return Ok(());
+        }
+        let lines = pending.outbox.iter().flat_map(|(_, events)| events.split(|byte| *byte == b'\n'));
+        let events: Vec<Bytes> = lines.map(Bytes::copy_from_slice).collect();
+        self.publisher.publish(events, self.remaining(started)).await.map_err(|error| error.to_string())?;
+        for (step, _) in &pending.outbox {
+            self.store.published(key, *step);
+        }
+        Ok(())
+    }
+
+    async fn perform(
+        &self,
+        key: &Key,
+        settle: Option<&'static dyn Settle>,
+        step: u32,
+        intent: &[u8],
+        started: DateTime<Utc>,
+    ) -> Result<Receipt, String> {
+        let intent: Intent =
+            serde_json::from_slice(intent).map_err(|error| format!("stored intent of {}: {error}", key.id))?;
+        let settle = settle.ok_or_else(|| format!("{} has no function for outcomes", key.function))?;
+        let outcome = self
+            .effects
+            .perform(&intent.effect, self.remaining(started))
+            .await
+            .map_err(|error| error.to_string())?;
+        let transaction = Transaction {
+            key: key.clone(),
+            guard: Guard::PendingIntent { step },
+            owner: settle.owner(),
+            case: settle.read(intent.order_id, intent.effect, outcome),
+            catalog: self.catalog.clone(),
+            cause: intent.cause,
+            event_id: key.id.clone(),
+            event_type: intent.event_type,
+            now: self.clock.now(),
+        };
+        let receipt = self.store.transact(Box::new(transaction)).await.map_err(|error| error.to_string())?;
+        match receipt.answer {
+            None | Some(Answer::Accepted | Answer::Ignored(_)) => Ok(receipt),
+            Some(Answer::Deferred(reason) | Answer::Rejected(reason)) => Err(format!("outcome not taken: {reason}")),
+            Some(Answer::Unreadable(problem)) => Err(problem),
+        }
+    }
+
+    /// What is left of a delivery's budget.
+    fn remaining(&self, started: DateTime<Utc>) -> Duration {
+        let spent = (self.clock.now() - started).to_std().unwrap_or_default();
+        DELIVERY_BUDGET.saturating_sub(spent)
+    }
+
+    /// The view of an order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn order(&self, order_id: OrderId) -> Result<Option<OrderView>, StoreError> {
+        let row = self.store.row(OrderView::OWNER, order_id).await?;
+        row.map(|row| serde_json::from_slice(&row))
+            .transpose()
+            .map_err(|error| StoreError::Unavailable(format!("stored row of orders/{order_id}: {error}")))
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+fn key(function: &Function, event: &Event) -> Key {
+    Key { function: function.name.to_owned(), source: event.source().clone(), id: event.id().to_owned() }
+}

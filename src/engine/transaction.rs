@@ -1,0 +1,112 @@
+//! One decision as a transaction: from the loaded rows and a case to what is written.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cloud_event,
+    events::{Cause, OrderId, Outgoing, compose},
+    functions::rule::{Case, Rows},
+    sales::{Catalog, Context, Decision, Effect, Verdict},
+    store::{Answer, Change, Guard, Key, Loaded, Work, Writes},
+};
+
+/// An effect that is to be performed, as it is committed before anybody is called.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Intent {
+    pub(super) order_id: OrderId,
+    pub(super) effect: Effect,
+    pub(super) cause: Cause,
+    pub(super) event_type: String,
+}
+
+/// A case that is to be decided and committed.
+pub(super) struct Transaction {
+    pub(super) key: Key,
+    pub(super) guard: Guard,
+    pub(super) owner: &'static str,
+    pub(super) case: Box<dyn Case>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) cause: Cause,
+    pub(super) event_id: String,
+    pub(super) event_type: String,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Transaction {
+    fn accept(&self, decision: Decision<Rows>) -> Writes {
+        let Decision { state, events, effect } = decision;
+        let intent = effect.map(|effect| Intent {
+            order_id: self.case.order_id(),
+            effect,
+            cause: self.cause.clone(),
+            event_type: self.event_type.clone(),
+        });
+        Writes {
+            own: Some(state.own),
+            shared: state.shared,
+            summary: state.summary,
+            outbox: self.envelopes(events),
+            // Ids, numbers and strings always have a JSON form.
+            intent: intent.map(|intent| serde_json::to_vec(&intent).unwrap_or_default()),
+            ..self.record(Answer::Accepted)
+        }
+    }
+
+    /// The outgoing events as they are stored: in the JSON format, which has no line breaks, one per line.
+    fn envelopes(&self, events: Vec<Outgoing>) -> Option<Vec<u8>> {
+        let lines = events.into_iter().map(|event| cloud_event::to_json(&compose(event, &self.cause, self.now)));
+        lines.reduce(|mut all, line| {
+            all.push(b'\n');
+            all.extend(line);
+            all
+        })
+    }
+
+    /// The inbox record alone.
+    fn record(&self, answer: Answer) -> Writes {
+        Writes {
+            answer,
+            own: None,
+            shared: std::collections::BTreeMap::new(),
+            summary: None,
+            event_type: self.event_type.clone(),
+            at: self.now,
+            outbox: None,
+            intent: None,
+        }
+    }
+}
+
+impl Work for Transaction {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn guard(&self) -> Guard {
+        self.guard
+    }
+
+    fn own_row(&self) -> (&'static str, OrderId) {
+        (self.owner, self.case.order_id())
+    }
+
+    fn shared_rows(&self, own: Option<&[u8]>) -> Vec<String> {
+        // A row that cannot be read is reported by `apply`.
+        self.case.shared_rows(own).unwrap_or_default()
+    }
+
+    fn apply(&self, loaded: &Loaded) -> Change {
+        let context = Context { catalog: &self.catalog, time: self.cause.time, event_id: &self.event_id };
+        match self.case.decide(&context, loaded) {
+            Ok(Verdict::Accept(decision)) => Change::Write(Box::new(self.accept(decision))),
+            Ok(Verdict::Ignore(reason)) => Change::Write(Box::new(self.record(Answer::Ignored(reason)))),
+            Ok(Verdict::Defer(reason)) => Change::Nothing(Answer::Deferred(reason)),
+            Ok(Verdict::Reject(reason)) => Change::Nothing(Answer::Rejected(reason)),
+            Err(invalid) => Change::Nothing(Answer::Unreadable(invalid.to_string())),
+        }
+    }
+}

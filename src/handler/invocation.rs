@@ -1,0 +1,156 @@
+//! One invocation of an Event Grid or timer function: deliver what arrived, judge, answer.
+
+use std::time::Instant;
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use cloudevents::{AttributesReader, Event};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::{
+    engine::{Delivery, Engine},
+    events::{Invalid, short_name},
+    functions::Function,
+};
+
+use super::{
+    answer, body,
+    problem::Problem,
+    received::{self, Part, Received},
+};
+
+/// Delivers the events of a request to a function.
+pub(super) async fn invoke(engine: &Engine, function: &'static Function, request: Request) -> Response {
+    let (headers, body) = match body::split(request).await {
+        Ok(read) => read,
+        Err(problem) => return problem.into_response(),
+    };
+    let invocation = Invocation { engine, function, id: invocation_id(&headers) };
+    match received::read(&headers, &body) {
+        Received::Invocation(parts) => invocation.host(parts).await,
+        Received::Direct(Ok(events)) => invocation.direct(&events).await,
+        Received::Direct(Err(error)) => {
+            tracing::warn!(function = function.name, %error, "not a CloudEvent");
+            Problem::no_event(&error).into_response()
+        }
+    }
+}
+
+/// What the host calls the invocation, for the log.
+fn invocation_id(headers: &HeaderMap) -> String {
+    let id = headers.get("x-azure-functions-invocationid").and_then(|id| id.to_str().ok());
+    id.unwrap_or_default().to_owned()
+}
+
+struct Invocation<'a> {
+    engine: &'a Engine,
+    function: &'static Function,
+    id: String,
+}
+
+impl Invocation<'_> {
+    /// The host knows only "done" and "again", for all events of the invocation together.
+    async fn host(&self, parts: Vec<Part>) -> Response {
+        let mut logs = Vec::with_capacity(parts.len());
+        let mut again = None;
+        for (log, delivery) in join_all(parts.iter().map(|part| self.host_part(part))).await {
+            match delivery {
+                Delivery::TryAgain(reason) => again = again.or(Some(reason)),
+                _ => logs.push(log),
+            }
+        }
+        match again {
+            Some(reason) => answer::try_again(&reason),
+            None => answer::invocation_done(&logs),
+        }
+    }
+
+    async fn host_part(&self, part: &Part) -> (String, Delivery) {
+        let (event, delivery) = match &part.event {
+            Ok(event) => (Some(event), self.deliver(event).await),
+            Err(invalid) => (None, Delivery::Rejected(invalid.clone())),
+        };
+        let Delivery::Rejected(invalid) = delivery else {
+            let name = event.map_or("", |event| short_name(event.ty()));
+            return (format!("{name}: {}", outcome(&delivery)), delivery);
+        };
+        match self.engine.park(self.function, event, part.json.as_bytes(), &invalid).await {
+            Ok(()) => {
+                let id = event.map_or("", |event| event.id());
+                tracing::warn!(
+                    function = self.function.name,
+                    invocation = self.id,
+                    event = id,
+                    reason = %invalid,
+                    "parked: it can never succeed"
+                );
+                (format!("parked: {invalid}"), Delivery::Rejected(invalid))
+            }
+            Err(error) => (String::new(), Delivery::TryAgain(error.to_string())),
+        }
+    }
+
+    /// A direct sender is told what became of each event.
+    async fn direct(&self, events: &[Event]) -> Response {
+        let deliveries = join_all(events.iter().map(|event| self.deliver(event))).await;
+        let mut results = Vec::with_capacity(events.len());
+        let mut invalid: Option<Invalid> = None;
+        for (event, delivery) in events.iter().zip(deliveries) {
+            match delivery {
+                // Sending again is worth it: what was done is not done twice.
+                Delivery::TryAgain(reason) => return answer::try_again(&reason),
+                Delivery::Rejected(reason) => invalid = invalid.or(Some(reason)),
+                done => results.push(json!({ "id": event.id(), "outcome": outcome(&done) })),
+            }
+        }
+        match invalid {
+            Some(invalid) => Problem::invalid(StatusCode::BAD_REQUEST, "Invalid event", &invalid).into_response(),
+            None => answer::json(StatusCode::OK, json!({ "results": results }).to_string()),
+        }
+    }
+
+    async fn deliver(&self, event: &Event) -> Delivery {
+        let started = Instant::now();
+        let delivery = self.engine.deliver(self.function, event).await;
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let order = event.subject().and_then(|subject| subject.strip_prefix("orders/")).unwrap_or_default();
+        let (function, invocation, name, id) = (self.function.name, &self.id, short_name(event.ty()), event.id());
+        match &delivery {
+            Delivery::TryAgain(reason) => tracing::warn!(
+                function, invocation, order, event = id, r#type = name, reason, duration_us = micros, "to be delivered again"
+            ),
+            done => tracing::info!(
+                function, invocation, order, event = id, r#type = name, duration_us = micros, "{}", outcome(done)
+            ),
+        }
+        delivery
+    }
+}
+
+/// What became of a delivery, in a word.
+fn outcome(delivery: &Delivery) -> &'static str {
+    match delivery {
+        Delivery::Accepted => "accepted",
+        Delivery::Duplicate => "duplicate",
+        Delivery::Ignored(_) => "ignored",
+        Delivery::Rejected(_) => "rejected",
+        Delivery::TryAgain(_) => "try again",
+    }
+}
+
+/// Runs the sweep.
+pub(super) async fn sweep(engine: &Engine, function: &'static Function, request: Request) -> Response {
+    let headers = request.headers();
+    let invocation = invocation_id(headers);
+    match engine.sweep().await {
+        Ok(swept) => {
+            tracing::info!(function = function.name, invocation, finished = swept.finished, pending = swept.pending, "swept");
+            answer::invocation_done(&[])
+        }
+        Err(error) => answer::try_again(&error.to_string()),
+    }
+}

@@ -1,0 +1,118 @@
+//! What arrives at an Event Grid function's route: from the host or straight, one event or several.
+//!
+//! The host wraps events in `{"Data":{…},"Metadata":{…}}`; a webhook or curl sends CloudEvents as they are. The two
+//! are told apart by content type and the first token of the body.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use axum::http::{HeaderMap, header::CONTENT_TYPE};
+use cloudevents::Event;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    cloud_event::{self, DecodeError, Mode},
+    events::Invalid,
+    functions::EVENT_BINDING,
+};
+
+/// How often a JSON text may be wrapped in a JSON string: a Service Bus message is a string in a string.
+const MAX_WRAPPING: usize = 3;
+
+/// What arrived.
+pub(super) enum Received {
+    /// From the host: what cannot be read is parked, since the host knows only "done" and "again".
+    Invocation(Vec<Part>),
+    /// Straight: the sender is told what is wrong.
+    Direct(Result<Vec<Event>, DecodeError>),
+}
+
+/// One event of an invocation.
+pub(super) struct Part {
+    /// What it says.
+    pub(super) event: Result<Event, Invalid>,
+    /// As it came.
+    pub(super) json: String,
+}
+
+/// The host's envelope. Everything in `Metadata` is in the event too.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "Data", borrow)]
+    data: Option<BTreeMap<Cow<'a, str>, &'a RawValue>>,
+}
+
+/// Reads what arrived.
+pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let declared = cloud_event::mode(content_type) != Mode::Binary || headers.contains_key("ce-specversion");
+    if declared {
+        return Received::Direct(cloud_event::from_http(headers, body));
+    }
+    match serde_json::from_slice::<Envelope<'_>>(body) {
+        Ok(Envelope { data: Some(data) }) => Received::Invocation(parts(&data)),
+        _ if from_host(headers) => Received::Invocation(vec![unreadable(body)]),
+        // A structured event under application/json, or under what curl sends unasked.
+        _ if starts_with(body, b'{') && has_specversion(body) => {
+            Received::Direct(cloud_event::from_json(body).map(|event| vec![event]))
+        }
+        // Whatever else it is, it is no CloudEvent, and the decoder says what one needs.
+        _ => Received::Direct(cloud_event::from_http(headers, body)),
+    }
+}
+
+fn from_host(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-azure-functions-invocationid")
+}
+
+fn starts_with(body: &[u8], token: u8) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&token)
+}
+
+fn has_specversion(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Versioned {
+        specversion: Option<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice(body).is_ok_and(|Versioned { specversion }| specversion.is_some())
+}
+
+fn unreadable(body: &[u8]) -> Part {
+    let expected = format!(r#"must be an invocation, {{"Data":{{"{EVENT_BINDING}":…}},"Metadata":{{…}}}}"#);
+    Part { event: Err(Invalid::new("body", expected)), json: String::from_utf8_lossy(body).into_owned() }
+}
+
+/// The events under the trigger's binding: an object, a JSON text in a string, or an array of either.
+fn parts(data: &BTreeMap<Cow<'_, str>, &RawValue>) -> Vec<Part> {
+    let bound = data.get(EVENT_BINDING).or_else(|| data.values().next().filter(|_| data.len() == 1));
+    let Some(bound) = bound else {
+        let names: Vec<_> = data.keys().map(AsRef::as_ref).collect();
+        let problem = format!("must hold the trigger's binding {EVENT_BINDING:?}, got [{}]", names.join(", "));
+        return vec![Part { event: Err(Invalid::new("Data", problem)), json: names.join(", ") }];
+    };
+    let mut parts = Vec::with_capacity(1);
+    unwrap(bound.get(), 0, &mut parts);
+    parts
+}
+
+fn unwrap(json: &str, wrapping: usize, parts: &mut Vec<Part>) {
+    let first = json.trim_start().bytes().next();
+    match first {
+        Some(b'"') if wrapping < MAX_WRAPPING => {
+            if let Ok(inner) = serde_json::from_str::<String>(json) {
+                return unwrap(&inner, wrapping + 1, parts);
+            }
+        }
+        Some(b'[') if wrapping < MAX_WRAPPING => {
+            if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(json) {
+                return items.into_iter().for_each(|item| unwrap(item.get(), wrapping + 1, parts));
+            }
+        }
+        _ => {}
+    }
+    let event = cloud_event::from_json(json.as_bytes()).map_err(|error| {
+        let problem = format!("expected {}, came {}", error.expected, error.came);
+        Invalid::new(error.path, problem)
+    });
+    parts.push(Part { event, json: json.to_owned() });
+}
