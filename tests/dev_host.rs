@@ -2,6 +2,11 @@
 //!
 //! The child is this test program itself, told to run only [`handler`], which then serves instead of testing.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 #![cfg(unix)]
 
 use std::{
@@ -240,7 +245,7 @@ impl Application {
     /// The error that the stand-ins end with.
     async fn error(self) -> DevError {
         let ended = tokio::time::timeout(PATIENCE, self.running).await;
-        ended.expect("the stand-ins end").unwrap().unwrap_err()
+        ended.unwrap().unwrap().unwrap_err()
     }
 }
 
