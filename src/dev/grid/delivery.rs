@@ -270,7 +270,7 @@ impl EventSubscription {
         let record = Attempt {
             event: due.number,
             subscription: self.function,
-            attempt: due.attempt,
+            number: due.attempt,
             at,
             took,
             outcome,

@@ -76,7 +76,8 @@ pub(super) struct PendingDelivery {
 pub(super) struct Attempt {
     pub(super) event: i64,
     pub(super) subscription: &'static str,
-    pub(super) attempt: u32,
+    /// Its number, from 1.
+    pub(super) number: u32,
     pub(super) at: DateTime<Utc>,
     pub(super) took: Duration,
     pub(super) outcome: Outcome,
@@ -269,7 +270,7 @@ fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
         .execute(params![
             attempt.event,
             attempt.subscription,
-            attempt.attempt,
+            attempt.number,
             attempt.at.timestamp_millis(),
             attempt.outcome.status(),
             attempt.outcome.name(),
@@ -279,7 +280,7 @@ fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
         .prepare_cached(
             "update delivery set state = ?, attempts = ?, next_at = ? where event = ? and subscription = ?",
         )?
-        .execute(params![state, attempt.attempt, next_at, attempt.event, attempt.subscription])?;
+        .execute(params![state, attempt.number, next_at, attempt.event, attempt.subscription])?;
     Ok(())
 }
 
@@ -429,7 +430,7 @@ mod tests {
         Attempt {
             event: number,
             subscription: "billing",
-            attempt: 1,
+            number: 1,
             at: at(2_000),
             took: Duration::from_millis(5),
             outcome: Outcome::Status(202),

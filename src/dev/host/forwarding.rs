@@ -14,13 +14,14 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use tokio::time::timeout;
+use reqwest::RequestBuilder;
 
-use super::{Functions, invocation::with_host_headers};
-use crate::dev::{
-    body::{self, BodyError},
-    client::describe,
+use super::{
+    Functions,
+    handler_process::Running,
+    invocation::{InvocationError, with_host_headers},
 };
+use crate::dev::body::{self, BodyError};
 
 /// The largest request.
 const REQUEST_BYTES: usize = 16 * 1024 * 1024;
@@ -39,58 +40,52 @@ const OF_CONNECTION: [HeaderName; 7] = [
 /// Forwards a request to the handler.
 pub(super) async fn forward(State(functions): State<Arc<Functions>>, request: Request) -> Response {
     let invoker = &functions.invoker;
-    let running = match invoker.handler.ready().await {
-        Ok(running) => running,
-        Err(error) => return (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
-    };
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     // The host forwards a body only if its length is told: one in chunks is lost.
     let has_length = parts.headers.contains_key(CONTENT_LENGTH);
     let body = if has_length {
-        body::read(body, REQUEST_BYTES).await
+        body::read(body, REQUEST_BYTES).await.map(Some)
     } else {
-        Ok(bytes::Bytes::new())
+        Ok(None)
     };
     let body = match body {
         Ok(body) => body,
-        Err(error @ BodyError::TooLarge(_)) => {
-            return (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into_response();
-        }
-        Err(error @ BodyError::Incomplete) => {
-            return (StatusCode::BAD_REQUEST, error.to_string()).into_response();
-        }
+        Err(error) => return refuse(error),
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut headers = parts.headers;
-    remove_connection_headers(&mut headers);
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(USER_AGENT);
-    let request = invoker
-        .client
-        .request(parts.method, format!("{}{path}", running.address));
-    let mut request = with_host_headers(request.headers(headers));
-    if has_length {
-        request = request.body(body);
-    }
-    match timeout(invoker.function_timeout, request.send()).await {
-        Ok(Ok(answer)) => give_back(answer),
-        Ok(Err(error)) => {
-            let problem = format!("the handler cannot be reached: {}", describe(&error));
-            (StatusCode::BAD_GATEWAY, problem).into_response()
-        }
-        Err(_) => {
-            invoker.terminal.alarm(format!(
-                "{path} ran into the time limit of {} s: the handler is killed, with all that it is doing",
-                invoker.function_timeout.as_secs()
-            ));
-            invoker.handler.kill(&running);
-            (
-                StatusCode::GATEWAY_TIMEOUT,
-                "the function ran into its time limit",
-            )
-                .into_response()
+    remove_connection_headers(&mut parts.headers);
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.remove(USER_AGENT);
+    let exchange = |running: Running| {
+        let request = invoker
+            .client
+            .request(parts.method.clone(), format!("{}{path}", running.address));
+        let request = with_host_headers(request.headers(parts.headers.clone()));
+        let request = body.iter().cloned().fold(request, RequestBuilder::body);
+        async { Ok(request.send().await?) }
+    };
+    match invoker.within_limit(path, exchange).await {
+        Ok(answer) => give_back(answer),
+        Err(error) => {
+            let status = match error {
+                InvocationError::NoHandler(_) => StatusCode::SERVICE_UNAVAILABLE,
+                InvocationError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+                InvocationError::Refused(_)
+                | InvocationError::Broken(_)
+                | InvocationError::Failure(_)
+                | InvocationError::NotJson(_) => StatusCode::BAD_GATEWAY,
+            };
+            (status, error.to_string()).into_response()
         }
     }
+}
+
+fn refuse(error: BodyError) -> Response {
+    let status = match error {
+        BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Incomplete => StatusCode::BAD_REQUEST,
+    };
+    (status, error.to_string()).into_response()
 }
 
 fn give_back(answer: reqwest::Response) -> Response {

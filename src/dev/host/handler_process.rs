@@ -39,6 +39,9 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 /// How long an invocation waits for a handler that is being started: as the real host, four times its limit for a start.
 const READINESS: Duration = Duration::from_secs(4 * 30);
 
+/// How long the host may take to notice that the handler has ended.
+const NOTICING: Duration = Duration::from_millis(500);
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub(super) struct HandlerCommand {
@@ -97,6 +100,13 @@ impl Handler {
         }
     }
 
+    /// Whether this handler, whose connections fail, has ended. It may be gone a moment before the host notices.
+    pub(super) async fn has_gone(&self, running: &Running) -> bool {
+        let mut state = self.state.clone();
+        let gone = state.wait_for(|state| !matches!(state, State::Running(now) if now == running));
+        timeout(NOTICING, gone).await.is_ok()
+    }
+
     /// Has this handler killed and another one started. Does nothing when it is gone already.
     pub(super) fn kill(&self, running: &Running) {
         // A full queue holds the same order from another invocation.
@@ -148,8 +158,10 @@ impl HandlerProcess {
             }
             let last_words = self.output.last_words();
             match policy.decide(&end, Instant::now()) {
-                Decision::Restart(errors) => self.terminal.alarm(format!(
-                    "the handler ended {end}{last_words}; started again ({errors} of 2 allowed errors in 30 minutes)"
+                Decision::Restart => self.terminal.alarm(format!("the handler ended {end}; it is started again")),
+                Decision::RestartAfterError(errors) => self.terminal.alarm(format!(
+                    "the handler ended {end}{last_words}; it is started again, but the third error within 30 minutes \
+                     ends the host, and this is number {errors}"
                 )),
                 Decision::LeaveEnded if was_ready => {
                     self.terminal.alarm(

@@ -111,13 +111,25 @@ pub(super) enum InvocationError {
     #[error(transparent)]
     NoHandler(#[from] NoHandler),
     #[error("the handler cannot be reached: {0}")]
-    Unreachable(String),
+    Refused(String),
+    #[error("the connection to the handler broke: {0}")]
+    Broken(String),
     #[error("the handler answered {0}")]
     Failure(String),
     #[error("the function ran into its time limit of {} s and the handler was killed", .0.as_secs())]
     TimedOut(Duration),
     #[error("the invocation cannot be written as JSON: {0}")]
     NotJson(#[from] serde_json::Error),
+}
+
+impl From<reqwest::Error> for InvocationError {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_connect() {
+            Self::Refused(describe(&error))
+        } else {
+            Self::Broken(describe(&error))
+        }
+    }
 }
 
 /// Sends invocations to the handler.
@@ -132,35 +144,62 @@ pub(super) struct Invoker {
 impl Invoker {
     /// Invokes a function. Returns once the host would take the invocation for done.
     pub(super) async fn invoke(&self, function: &str, body: Bytes) -> Result<(), InvocationError> {
-        let running = self.handler.ready().await?;
-        let Ok(ended) = timeout(self.function_timeout, self.send(function, &running, body)).await
-        else {
-            self.terminal.alarm(format!(
-                "{function} ran into its time limit of {} s: the handler is killed, with all that it is doing",
-                self.function_timeout.as_secs()
-            ));
-            self.handler.kill(&running);
-            return Err(InvocationError::TimedOut(self.function_timeout));
-        };
-        for entry in ended? {
+        let logs = self
+            .within_limit(function, |running| {
+                self.send(function, running, body.clone())
+            })
+            .await?;
+        for entry in logs {
             self.terminal.notice(format!("{function}: {entry}"));
         }
         Ok(())
+    }
+
+    /// Does something with the handler, waiting for it while it is being started. Has it killed when the function's time limit is over.
+    pub(super) async fn within_limit<T, Exchange>(
+        &self,
+        what: &str,
+        exchange: impl Fn(Running) -> Exchange,
+    ) -> Result<T, InvocationError>
+    where
+        Exchange: Future<Output = Result<T, InvocationError>>,
+    {
+        loop {
+            let running = self.handler.ready().await?;
+            match timeout(self.function_timeout, exchange(running.clone())).await {
+                // Nothing was sent, so the next handler may have it.
+                Ok(Err(InvocationError::Refused(_))) if self.handler.has_gone(&running).await => {}
+                Ok(Err(error @ InvocationError::Broken(_))) => {
+                    // Whoever hears of the failure and tries again must not meet the handler that is just ending.
+                    self.handler.has_gone(&running).await;
+                    return Err(error);
+                }
+                Ok(ended) => return ended,
+                Err(_) => {
+                    let limit = self.function_timeout;
+                    self.terminal.alarm(format!(
+                        "{what} ran into its time limit of {} s: the handler is killed, with all that it is doing",
+                        limit.as_secs()
+                    ));
+                    self.handler.kill(&running);
+                    return Err(InvocationError::TimedOut(limit));
+                }
+            }
+        }
     }
 
     /// Returns what the handler wants logged.
     async fn send(
         &self,
         function: &str,
-        running: &Running,
+        running: Running,
         body: Bytes,
     ) -> Result<Vec<String>, InvocationError> {
         let request = self.client.post(format!("{}/{function}", running.address));
         let request = with_host_headers(request)
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .body(chunked(body));
-        let unreachable = |error: reqwest::Error| InvocationError::Unreachable(describe(&error));
-        let answer = request.send().await.map_err(unreachable)?;
+        let answer = request.send().await?;
         let status = answer.status().as_u16();
         let content_type = answer
             .headers()
@@ -176,7 +215,7 @@ impl Invoker {
                     "{function} answered {status} without content: the real host hangs on this until the function's time limit \
                      and then kills the handler, and so does this one. Answer {{\"Outputs\":{{}},\"Logs\":[],\"ReturnValue\":null}}"
                 ));
-                // Ended by the time limit of the caller.
+                // Ended by the time limit.
                 std::future::pending().await
             }
         }
@@ -190,8 +229,7 @@ fn chunked(body: Bytes) -> reqwest::Body {
 
 async fn read(mut answer: Response) -> Result<Vec<u8>, InvocationError> {
     let mut body = Vec::new();
-    let unreachable = |error: reqwest::Error| InvocationError::Unreachable(describe(&error));
-    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+    while let Some(chunk) = answer.chunk().await? {
         if body.len().saturating_add(chunk.len()) > ANSWER_BYTES {
             return Err(InvocationError::Failure(format!(
                 "more than {ANSWER_BYTES} bytes"

@@ -46,8 +46,10 @@ impl std::fmt::Display for End {
 /// What the host does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Starts it again; so many errors are on the books.
-    Restart(u32),
+    /// Starts it again, as it may: this was no error.
+    Restart,
+    /// Starts it again; so many errors have been counted.
+    RestartAfterError(u32),
     /// Leaves it at that: every later invocation fails.
     LeaveEnded,
     /// Gives up after so many errors.
@@ -67,7 +69,7 @@ impl RestartPolicy {
         match end {
             End::Code(0) => return Decision::LeaveEnded,
             End::Code(ASKS_FOR_RESTART) | End::FunctionTimeout => {
-                return Decision::Restart(self.errors);
+                return Decision::Restart;
             }
             End::Code(_) | End::Killed(_) | End::NotReady(_) => {}
         }
@@ -82,7 +84,7 @@ impl RestartPolicy {
         if self.errors >= ERRORS {
             Decision::Stop(self.errors)
         } else {
-            Decision::Restart(self.errors)
+            Decision::RestartAfterError(self.errors)
         }
     }
 }
@@ -95,10 +97,13 @@ mod tests {
     fn the_third_error_stops_the_host() {
         let mut policy = RestartPolicy::default();
         let now = Instant::now();
-        assert_eq!(policy.decide(&End::Code(1), now), Decision::Restart(1));
+        assert_eq!(
+            policy.decide(&End::Code(1), now),
+            Decision::RestartAfterError(1)
+        );
         assert_eq!(
             policy.decide(&End::Killed("by signal".to_owned()), now),
-            Decision::Restart(2)
+            Decision::RestartAfterError(2)
         );
         assert_eq!(policy.decide(&End::NotReady(QUIET), now), Decision::Stop(3));
     }
@@ -108,11 +113,8 @@ mod tests {
         let mut policy = RestartPolicy::default();
         let now = Instant::now();
         for _ in 0..5 {
-            assert_eq!(policy.decide(&End::Code(200), now), Decision::Restart(0));
-            assert_eq!(
-                policy.decide(&End::FunctionTimeout, now),
-                Decision::Restart(0)
-            );
+            assert_eq!(policy.decide(&End::Code(200), now), Decision::Restart);
+            assert_eq!(policy.decide(&End::FunctionTimeout, now), Decision::Restart);
         }
         assert_eq!(policy.decide(&End::Code(0), now), Decision::LeaveEnded);
     }
@@ -121,12 +123,18 @@ mod tests {
     fn half_an_hour_without_an_error_forgets_the_earlier_ones() {
         let mut policy = RestartPolicy::default();
         let start = Instant::now();
-        assert_eq!(policy.decide(&End::Code(1), start), Decision::Restart(1));
+        assert_eq!(
+            policy.decide(&End::Code(1), start),
+            Decision::RestartAfterError(1)
+        );
         assert_eq!(
             policy.decide(&End::Code(1), start + QUIET),
-            Decision::Restart(2)
+            Decision::RestartAfterError(2)
         );
         let later = start + QUIET + QUIET + Duration::from_secs(1);
-        assert_eq!(policy.decide(&End::Code(1), later), Decision::Restart(1));
+        assert_eq!(
+            policy.decide(&End::Code(1), later),
+            Decision::RestartAfterError(1)
+        );
     }
 }

@@ -51,23 +51,21 @@ impl Worker {
     ) -> Result<T, StoreError> {
         let (sender, result) = oneshot::channel();
         // Whoever stopped waiting needs no result: hence the drops.
-        let work: Work =
-            Box::new(
-                move |transaction| match transaction.and_then(|open| Ok(work(open)?)) {
-                    Ok(value) => {
-                        let announce = |committed: Result<(), StoreError>| {
-                            drop(sender.send(committed.map(|()| value)))
-                        };
-                        (Ok(()), Box::new(announce))
-                    }
-                    Err(error) => {
-                        let own = error.clone();
-                        (Err(error), Box::new(|_| drop(sender.send(Err(own)))))
-                    }
-                },
-            );
+        let work = move |transaction: Result<&Connection, StoreError>| -> (_, Announcement) {
+            match transaction.and_then(|open| Ok(work(open)?)) {
+                Ok(value) => {
+                    let announce =
+                        |committed: Result<(), _>| drop(sender.send(committed.map(|()| value)));
+                    (Ok(()), Box::new(announce))
+                }
+                Err(error) => {
+                    let own = error.clone();
+                    (Err(error), Box::new(|_| drop(sender.send(Err(own)))))
+                }
+            }
+        };
         let gone = || StoreError("its thread has ended".to_owned());
-        self.0.send(work).await.map_err(|_| gone())?;
+        self.0.send(Box::new(work)).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
