@@ -38,8 +38,16 @@ impl std::fmt::Display for Difference {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing(path) => write!(formatter, "{}: is missing", path.display()),
-            Self::Stale(path) => write!(formatter, "{}: differs from what the code says", path.display()),
-            Self::Stray(path) => write!(formatter, "{}: the code knows no such thing", path.display()),
+            Self::Stale(path) => write!(
+                formatter,
+                "{}: differs from what the code says",
+                path.display()
+            ),
+            Self::Stray(path) => write!(
+                formatter,
+                "{}: the code knows no such thing",
+                path.display()
+            ),
         }
     }
 }
@@ -47,13 +55,18 @@ impl std::fmt::Display for Difference {
 /// Every file that is made from the code.
 pub fn all() -> Vec<Artifact> {
     let functions = FUNCTIONS.iter().map(|function| Artifact {
-        path: Path::new("functions").join(function.name).join("function.json"),
+        path: Path::new("functions")
+            .join(function.name)
+            .join("function.json"),
         content: pretty(&function_json(function)),
     });
     let samples = CATALOGUE.iter().filter_map(|event_type| {
         let event = samples::event(event_type.name, samples::ORDER_ID)?;
         let value = serde_json::from_slice(&cloud_event::to_json(&event)).ok()?;
-        Some(Artifact { path: sample_path(event_type.name), content: pretty(&value) })
+        Some(Artifact {
+            path: sample_path(event_type.name),
+            content: pretty(&value),
+        })
     });
     functions.chain(samples).chain([place_order()]).collect()
 }
@@ -76,7 +89,10 @@ fn place_order() -> Artifact {
     if let Some(fields) = order.as_object_mut() {
         fields.remove("orderId");
     }
-    Artifact { path: PathBuf::from("samples/place-order.json"), content: pretty(&order) }
+    Artifact {
+        path: PathBuf::from("samples/place-order.json"),
+        content: pretty(&order),
+    }
 }
 
 fn pretty(value: &Value) -> String {
@@ -116,17 +132,22 @@ pub fn differences(root: &Path) -> io::Result<Vec<Difference>> {
     let artifacts = all();
     let mut differences: Vec<_> = artifacts
         .iter()
-        .filter_map(|artifact| match fs::read_to_string(root.join(&artifact.path)) {
-            Ok(content) if content == artifact.content => None,
-            Ok(_) => Some(Difference::Stale(artifact.path.clone())),
-            Err(_) => Some(Difference::Missing(artifact.path.clone())),
-        })
+        .filter_map(
+            |artifact| match fs::read_to_string(root.join(&artifact.path)) {
+                Ok(content) if content == artifact.content => None,
+                Ok(_) => Some(Difference::Stale(artifact.path.clone())),
+                Err(_) => Some(Difference::Missing(artifact.path.clone())),
+            },
+        )
         .collect();
     // A folder without a route would be invoked in vain, and its events redelivered for a day.
     for folder in ["functions", "samples"] {
         for entry in fs::read_dir(root.join(folder)).into_iter().flatten() {
             let path = Path::new(folder).join(entry?.file_name());
-            if !artifacts.iter().any(|artifact| artifact.path.starts_with(&path)) {
+            if !artifacts
+                .iter()
+                .any(|artifact| artifact.path.starts_with(&path))
+            {
                 differences.push(Difference::Stray(path));
             }
         }

@@ -87,8 +87,12 @@ pub fn run() -> ExitCode {
 
 /// Runs a future on all cores. Why it failed is one line for a person.
 fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(future)
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|error| format!("cannot start: {error}"))?
+        .block_on(future)
 }
 
 /// Until the process is asked to stop: SIGINT or SIGTERM.
@@ -98,7 +102,10 @@ fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), Stri
 fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, String> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen to signals: {error}"));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

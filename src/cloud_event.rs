@@ -54,7 +54,9 @@ pub fn is_json(media_type: &str) -> bool {
     let Some((_, subtype)) = essence(media_type).split_once('/') else {
         return false;
     };
-    let suffix = subtype.rsplit_once('+').map_or(subtype, |(_, suffix)| suffix);
+    let suffix = subtype
+        .rsplit_once('+')
+        .map_or(subtype, |(_, suffix)| suffix);
     suffix.eq_ignore_ascii_case("json")
 }
 
@@ -62,7 +64,9 @@ pub fn is_json(media_type: &str) -> bool {
 ///
 /// The caller bounds the size of `body`; the number of events is bounded here, by [`MAX_BATCH`].
 pub fn from_http(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Event>, DecodeError> {
-    let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
     let content_type = content_type.as_deref();
     match mode(content_type) {
         Mode::Structured => {
@@ -88,5 +92,8 @@ fn supports(content_type: Option<&str>, supported: &'static str) -> Result<(), D
 
 /// A media type without its parameters.
 fn essence(media_type: &str) -> &str {
-    media_type.split_once(';').map_or(media_type, |(essence, _)| essence).trim()
+    media_type
+        .split_once(';')
+        .map_or(media_type, |(essence, _)| essence)
+        .trim()
 }

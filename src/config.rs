@@ -81,27 +81,42 @@ impl Settings {
         let set = |name: &str| source(name).filter(|value| !value.trim().is_empty());
         let mut take = |name: &str, problem: String| problems.push(format!("{name}: {problem}"));
 
-        let port = set("FUNCTIONS_CUSTOMHANDLER_PORT").map_or(Some(DEFAULT_PORT), |port| port.trim().parse().ok());
+        let port = set("FUNCTIONS_CUSTOMHANDLER_PORT")
+            .map_or(Some(DEFAULT_PORT), |port| port.trim().parse().ok());
         if port.is_none() {
-            take("FUNCTIONS_CUSTOMHANDLER_PORT", "must be a port number, 0 to 65535".to_owned());
+            take(
+                "FUNCTIONS_CUSTOMHANDLER_PORT",
+                "must be a port number, 0 to 65535".to_owned(),
+            );
         }
         let endpoint = topic_endpoint(set("EVENTGRID_TOPIC_ENDPOINT"))
             .map_err(|problem| take("EVENTGRID_TOPIC_ENDPOINT", problem))
             .ok();
-        let store = store_url(set("STORE_URL")).map_err(|problem| take("STORE_URL", problem)).ok();
-        let catalog = catalog(set("CATALOG_FILE")).map_err(|problem| take("CATALOG_FILE", problem)).ok();
+        let store = store_url(set("STORE_URL"))
+            .map_err(|problem| take("STORE_URL", problem))
+            .ok();
+        let catalog = catalog(set("CATALOG_FILE"))
+            .map_err(|problem| take("CATALOG_FILE", problem))
+            .ok();
         if let Some(provider) = set("PAYMENT_PROVIDER").filter(|provider| provider != "simulated") {
-            take("PAYMENT_PROVIDER", format!("must be simulated, got {provider:?}"));
+            take(
+                "PAYMENT_PROVIDER",
+                format!("must be simulated, got {provider:?}"),
+            );
         }
         match (port, endpoint, store, catalog) {
-            (Some(port), Some(topic_endpoint), Some(store), Some(catalog)) if problems.is_empty() => Ok(Self {
-                port,
-                topic_endpoint,
-                topic_key: set("EVENTGRID_TOPIC_KEY").map(Secret::new),
-                managed_identity: set("IDENTITY_ENDPOINT").is_some(),
-                store,
-                catalog,
-            }),
+            (Some(port), Some(topic_endpoint), Some(store), Some(catalog))
+                if problems.is_empty() =>
+            {
+                Ok(Self {
+                    port,
+                    topic_endpoint,
+                    topic_key: set("EVENTGRID_TOPIC_KEY").map(Secret::new),
+                    managed_identity: set("IDENTITY_ENDPOINT").is_some(),
+                    store,
+                    catalog,
+                })
+            }
             _ => Err(ConfigError(problems)),
         }
     }
@@ -137,7 +152,9 @@ fn store_url(value: Option<String>) -> Result<StoreUrl, String> {
 
 fn catalog(path: Option<String>) -> Result<Catalog, String> {
     let json = match &path {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?,
+        Some(path) => {
+            std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?
+        }
         None => Catalog::DEVELOPMENT.to_owned(),
     };
     Catalog::from_json(&json).map_err(|invalid| invalid.to_string())
@@ -148,12 +165,22 @@ mod tests {
     use super::*;
 
     fn read(settings: &[(&str, &str)]) -> Result<Settings, ConfigError> {
-        let source = |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let source = |name: &str| {
+            settings
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         Settings::read(&source)
     }
 
-    const GOOD: [(&str, &str); 2] =
-        [("EVENTGRID_TOPIC_ENDPOINT", "http://127.0.0.1:6500/api/events"), ("STORE_URL", "memory:")];
+    const GOOD: [(&str, &str); 2] = [
+        (
+            "EVENTGRID_TOPIC_ENDPOINT",
+            "http://127.0.0.1:6500/api/events",
+        ),
+        ("STORE_URL", "memory:"),
+    ];
 
     #[test]
     fn defaults_are_filled_in() {
@@ -166,7 +193,10 @@ mod tests {
     #[test]
     fn every_missing_setting_is_named_in_one_line() {
         let error = read(&[]).unwrap_err().to_string();
-        assert!(error.contains("EVENTGRID_TOPIC_ENDPOINT: is not set"), "{error}");
+        assert!(
+            error.contains("EVENTGRID_TOPIC_ENDPOINT: is not set"),
+            "{error}"
+        );
         assert!(error.contains("STORE_URL: is not set"), "{error}");
         assert!(!error.contains('\n'));
     }
@@ -174,19 +204,42 @@ mod tests {
     #[test]
     fn malformed_settings_are_refused_without_showing_what_may_be_secret() {
         for (name, value, expected) in [
-            ("EVENTGRID_TOPIC_ENDPOINT", "topic", "must be the topic's endpoint"),
-            ("EVENTGRID_TOPIC_ENDPOINT", "http://example.com/api/events", "must be https"),
-            ("EVENTGRID_TOPIC_ENDPOINT", "ftp://example.com", "got the scheme ftp"),
-            ("STORE_URL", "mysql://root:hunter2@db/orders", "got the scheme \"mysql\""),
+            (
+                "EVENTGRID_TOPIC_ENDPOINT",
+                "topic",
+                "must be the topic's endpoint",
+            ),
+            (
+                "EVENTGRID_TOPIC_ENDPOINT",
+                "http://example.com/api/events",
+                "must be https",
+            ),
+            (
+                "EVENTGRID_TOPIC_ENDPOINT",
+                "ftp://example.com",
+                "got the scheme ftp",
+            ),
+            (
+                "STORE_URL",
+                "mysql://root:hunter2@db/orders",
+                "got the scheme \"mysql\"",
+            ),
             ("STORE_URL", "sqlite:", "must be sqlite:PATH"),
-            ("FUNCTIONS_CUSTOMHANDLER_PORT", "http", "must be a port number"),
+            (
+                "FUNCTIONS_CUSTOMHANDLER_PORT",
+                "http",
+                "must be a port number",
+            ),
             ("PAYMENT_PROVIDER", "paypal", "must be simulated"),
             ("CATALOG_FILE", "/does/not/exist.json", "cannot read"),
         ] {
             let mut settings = vec![(name, value)];
             settings.extend(GOOD);
             let error = read(&settings).unwrap_err().to_string();
-            assert!(error.contains(&format!("{name}: ")) && error.contains(expected), "{name}={value}: {error}");
+            assert!(
+                error.contains(&format!("{name}: ")) && error.contains(expected),
+                "{name}={value}: {error}"
+            );
             assert!(!error.contains("hunter2"), "{error}");
         }
     }
@@ -196,7 +249,10 @@ mod tests {
         let mut settings = GOOD.to_vec();
         settings.push(("EVENTGRID_TOPIC_KEY", "s3cret"));
         let settings = read(&settings).unwrap();
-        assert_eq!(settings.topic_key.as_ref().map(Secret::reveal), Some("s3cret"));
+        assert_eq!(
+            settings.topic_key.as_ref().map(Secret::reveal),
+            Some("s3cret")
+        );
         assert!(!format!("{settings:?}").contains("s3cret"));
     }
 }

@@ -18,7 +18,11 @@ use crate::{
 pub struct Simulated;
 
 impl Effects for Simulated {
-    fn perform<'a>(&'a self, effect: &'a Effect, _: Duration) -> BoxFuture<'a, Result<Outcome, EffectError>> {
+    fn perform<'a>(
+        &'a self,
+        effect: &'a Effect,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
         let key = effect.idempotency_key();
         let outcome = match effect {
             Effect::Charge(charge) => payments::charge(key, charge),

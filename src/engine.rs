@@ -102,7 +102,13 @@ impl Engine {
         clock: Arc<dyn Clock>,
         catalog: Arc<Catalog>,
     ) -> Self {
-        Self { store, publisher, effects, clock, catalog }
+        Self {
+            store,
+            publisher,
+            effects,
+            clock,
+            catalog,
+        }
     }
 
     /// The store, to read from.
@@ -147,10 +153,15 @@ impl Engine {
             Some(Answer::Accepted) => Delivery::Accepted,
             Some(Answer::Ignored(reason)) => Delivery::Ignored(reason),
             Some(Answer::Deferred(reason)) => return Delivery::TryAgain(reason.to_owned()),
-            Some(Answer::Rejected(reason)) => return Delivery::Rejected(Invalid::new("data", reason)),
+            Some(Answer::Rejected(reason)) => {
+                return Delivery::Rejected(Invalid::new("data", reason));
+            }
             Some(Answer::Unreadable(problem)) => return Delivery::TryAgain(problem),
         };
-        match self.finish(&key, function.settle(), receipt.pending, started).await {
+        match self
+            .finish(&key, function.settle(), receipt.pending, started)
+            .await
+        {
             Ok(()) => delivery,
             Err(reason) => Delivery::TryAgain(reason),
         }
@@ -168,7 +179,10 @@ impl Engine {
         reason: &Invalid,
     ) -> Result<(), StoreError> {
         let parked = Parked {
-            id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &[function.name.as_bytes(), body].concat()),
+            id: Uuid::new_v5(
+                &Uuid::NAMESPACE_OID,
+                &[function.name.as_bytes(), body].concat(),
+            ),
             function: function.name.to_owned(),
             event_id: event.map(|event| event.id().to_owned()),
             order_id: event.and_then(|event| order_of(event).ok().flatten()),
@@ -190,14 +204,23 @@ impl Engine {
         case: Box<dyn Case>,
     ) -> Reply {
         let started = self.clock.now();
-        let key = Key { function: function.name.to_owned(), source: "/api".to_owned(), id };
+        let key = Key {
+            function: function.name.to_owned(),
+            source: "/api".to_owned(),
+            id,
+        };
         let transaction = Transaction {
             key: key.clone(),
             guard: Guard::NewEvent,
             owner,
             case,
             catalog: self.catalog.clone(),
-            cause: Cause { id: None, traceparent, tracestate: None, time: started },
+            cause: Cause {
+                id: None,
+                traceparent,
+                tracestate: None,
+                time: started,
+            },
             event_id: key.id.clone(),
             event_type: String::new(),
             now: started,
@@ -214,8 +237,16 @@ impl Engine {
             Some(Answer::Deferred(reason)) => return Reply::Unavailable(reason.to_owned()),
             Some(Answer::Unreadable(problem)) => return Reply::Unavailable(problem),
         };
-        if let Err(reason) = self.finish(&key, function.settle(), receipt.pending, started).await {
-            tracing::warn!(function = function.name, id = key.id, reason, "committed, left for the sweep to publish");
+        if let Err(reason) = self
+            .finish(&key, function.settle(), receipt.pending, started)
+            .await
+        {
+            tracing::warn!(
+                function = function.name,
+                id = key.id,
+                reason,
+                "committed, left for the sweep to publish"
+            );
         }
         reply
     }
@@ -234,7 +265,12 @@ impl Engine {
                 Ok(()) => swept.finished += 1,
                 Err(reason) => {
                     swept.pending += 1;
-                    tracing::warn!(function = key.function, event = key.id, reason, "still pending");
+                    tracing::warn!(
+                        function = key.function,
+                        event = key.id,
+                        reason,
+                        "still pending"
+                    );
                 }
             }
         }
@@ -252,19 +288,35 @@ impl Engine {
     ) -> Result<(), String> {
         for _ in 0..=MAX_STEPS {
             self.publish(key, &pending, started).await?;
-            let Some((step, intent)) = pending.intent else { return Ok(()) };
-            pending = self.perform(key, settle, step, &intent, started).await?.pending;
+            let Some((step, intent)) = pending.intent else {
+                return Ok(());
+            };
+            pending = self
+                .perform(key, settle, step, &intent, started)
+                .await?
+                .pending;
         }
         Err(format!("one event led to more than {MAX_STEPS} effects"))
     }
 
-    async fn publish(&self, key: &Key, pending: &Pending, started: DateTime<Utc>) -> Result<(), String> {
+    async fn publish(
+        &self,
+        key: &Key,
+        pending: &Pending,
+        started: DateTime<Utc>,
+    ) -> Result<(), String> {
         if pending.outbox.is_empty() {
             return Ok(());
         }
-        let lines = pending.outbox.iter().flat_map(|(_, events)| events.split(|byte| *byte == b'\n'));
+        let lines = pending
+            .outbox
+            .iter()
+            .flat_map(|(_, events)| events.split(|byte| *byte == b'\n'));
         let events: Vec<Bytes> = lines.map(Bytes::copy_from_slice).collect();
-        self.publisher.publish(events, self.remaining(started)).await.map_err(|error| error.to_string())?;
+        self.publisher
+            .publish(events, self.remaining(started))
+            .await
+            .map_err(|error| error.to_string())?;
         for (step, _) in &pending.outbox {
             self.store.published(key, *step);
         }
@@ -279,9 +331,10 @@ impl Engine {
         intent: &[u8],
         started: DateTime<Utc>,
     ) -> Result<Receipt, String> {
-        let intent: Intent =
-            serde_json::from_slice(intent).map_err(|error| format!("stored intent of {}: {error}", key.id))?;
-        let settle = settle.ok_or_else(|| format!("{} has no function for outcomes", key.function))?;
+        let intent: Intent = serde_json::from_slice(intent)
+            .map_err(|error| format!("stored intent of {}: {error}", key.id))?;
+        let settle =
+            settle.ok_or_else(|| format!("{} has no function for outcomes", key.function))?;
         let outcome = self
             .effects
             .perform(&intent.effect, self.remaining(started))
@@ -298,10 +351,16 @@ impl Engine {
             event_type: intent.event_type,
             now: self.clock.now(),
         };
-        let receipt = self.store.transact(Box::new(transaction)).await.map_err(|error| error.to_string())?;
+        let receipt = self
+            .store
+            .transact(Box::new(transaction))
+            .await
+            .map_err(|error| error.to_string())?;
         match receipt.answer {
             None | Some(Answer::Accepted | Answer::Ignored(_)) => Ok(receipt),
-            Some(Answer::Deferred(reason) | Answer::Rejected(reason)) => Err(format!("outcome not taken: {reason}")),
+            Some(Answer::Deferred(reason) | Answer::Rejected(reason)) => {
+                Err(format!("outcome not taken: {reason}"))
+            }
             Some(Answer::Unreadable(problem)) => Err(problem),
         }
     }
@@ -320,7 +379,9 @@ impl Engine {
         let row = self.store.row(OrderView::OWNER, order_id).await?;
         row.map(|row| serde_json::from_slice(&row))
             .transpose()
-            .map_err(|error| StoreError::Unavailable(format!("stored row of orders/{order_id}: {error}")))
+            .map_err(|error| {
+                StoreError::Unavailable(format!("stored row of orders/{order_id}: {error}"))
+            })
     }
 }
 
@@ -331,5 +392,9 @@ impl std::fmt::Debug for Engine {
 }
 
 fn key(function: &Function, event: &Event) -> Key {
-    Key { function: function.name.to_owned(), source: event.source().clone(), id: event.id().to_owned() }
+    Key {
+        function: function.name.to_owned(),
+        source: event.source().clone(),
+        id: event.id().to_owned(),
+    }
 }

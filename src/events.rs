@@ -15,10 +15,11 @@ pub use amounts::{Amount, CountryCode, CurrencyCode, MAX_AMOUNT, MAX_QUANTITY, Q
 pub use envelope::{Cause, Invalid, Outgoing, compose, decode, event_id, order_of, short_name};
 pub use order::{Address, Customer, Invoice, Line, MAX_LINES, NewOrder, Order, OrderId, Payment};
 pub use payloads::{
-    BillingCompleted, BillingRejected, CancelRequester, CreditNoteIssued, InvoiceVoided, OrderCancelRequested,
-    OrderCancelled, OrderCompleted, OrderNeedsAttention, OrderPlaced, PaymentDeclined, PaymentRefunded,
-    PaymentSuccessful, RefundFailed, ShipmentCancelled, ShipmentDispatched, ShipmentFailed, ShipmentPrepared,
-    ShortLine, StockReleased, StockReserved, StockShortage,
+    BillingCompleted, BillingRejected, CancelRequester, CreditNoteIssued, InvoiceVoided,
+    OrderCancelRequested, OrderCancelled, OrderCompleted, OrderNeedsAttention, OrderPlaced,
+    PaymentDeclined, PaymentRefunded, PaymentSuccessful, RefundFailed, ShipmentCancelled,
+    ShipmentDispatched, ShipmentFailed, ShipmentPrepared, ShortLine, StockReleased, StockReserved,
+    StockShortage,
 };
 pub use reasons::ReasonCode;
 
@@ -60,7 +61,10 @@ pub struct EventType {
 }
 
 const fn event_type<E: Payload>() -> EventType {
-    EventType { name: E::TYPE, service: E::SERVICE }
+    EventType {
+        name: E::TYPE,
+        service: E::SERVICE,
+    }
 }
 
 /// Every event type, in the order of the way through.

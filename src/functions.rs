@@ -7,9 +7,10 @@ pub mod rule;
 
 use crate::{
     events::{
-        BillingCompleted, BillingRejected, CreditNoteIssued, Invalid, InvoiceVoided, OrderCancelRequested, OrderPlaced,
-        PaymentDeclined, PaymentRefunded, PaymentSuccessful, RefundFailed, ShipmentCancelled, ShipmentDispatched,
-        ShipmentFailed, ShipmentPrepared, StockReleased, StockReserved, StockShortage,
+        BillingCompleted, BillingRejected, CreditNoteIssued, Invalid, InvoiceVoided,
+        OrderCancelRequested, OrderPlaced, PaymentDeclined, PaymentRefunded, PaymentSuccessful,
+        RefundFailed, ShipmentCancelled, ShipmentDispatched, ShipmentFailed, ShipmentPrepared,
+        StockReleased, StockReserved, StockShortage,
     },
     sales::{billing, inventory, orders, payment, shipping},
 };
@@ -127,11 +128,40 @@ pub static FUNCTIONS: &[Function] = &[
             settle: None,
         },
     },
-    Function { name: "place-order", trigger: Trigger::Http { method: "POST", route: "orders" } },
-    Function { name: "list-orders", trigger: Trigger::Http { method: "GET", route: "orders" } },
-    Function { name: "get-order", trigger: Trigger::Http { method: "GET", route: "orders/{orderId}" } },
-    Function { name: "cancel-order", trigger: Trigger::Http { method: "POST", route: "orders/{orderId}/cancel" } },
-    Function { name: "sweep", trigger: Trigger::Timer { schedule: "0 * * * * *" } },
+    Function {
+        name: "place-order",
+        trigger: Trigger::Http {
+            method: "POST",
+            route: "orders",
+        },
+    },
+    Function {
+        name: "list-orders",
+        trigger: Trigger::Http {
+            method: "GET",
+            route: "orders",
+        },
+    },
+    Function {
+        name: "get-order",
+        trigger: Trigger::Http {
+            method: "GET",
+            route: "orders/{orderId}",
+        },
+    },
+    Function {
+        name: "cancel-order",
+        trigger: Trigger::Http {
+            method: "POST",
+            route: "orders/{orderId}/cancel",
+        },
+    },
+    Function {
+        name: "sweep",
+        trigger: Trigger::Timer {
+            schedule: "0 * * * * *",
+        },
+    },
 ];
 
 /// The name of the trigger's parameter in the function.json of Event Grid functions.
@@ -159,10 +189,21 @@ impl Function {
     /// # Errors
     /// The function does not subscribe to it.
     pub fn rule(&self, event_type: &str) -> Result<&'static dyn Rule, Invalid> {
-        self.rules().iter().find(|rule| rule.event_type() == event_type).copied().ok_or_else(|| {
-            let takes: Vec<_> = self.event_types().collect();
-            Invalid::new("type", format!("{} takes {}, got {event_type:?}", self.name, takes.join(", ")))
-        })
+        self.rules()
+            .iter()
+            .find(|rule| rule.event_type() == event_type)
+            .copied()
+            .ok_or_else(|| {
+                let takes: Vec<_> = self.event_types().collect();
+                Invalid::new(
+                    "type",
+                    format!(
+                        "{} takes {}, got {event_type:?}",
+                        self.name,
+                        takes.join(", ")
+                    ),
+                )
+            })
     }
 
     /// What takes the outcomes of the function's effects.

@@ -57,12 +57,23 @@ impl App {
 /// The routes: one for each function of the registry, and the readiness probe. The probe answers at once;
 /// everything else waits for the engine, so that a store which is slow to open keeps nobody from listening.
 pub fn router(engine: Arc<SetOnce<Engine>>) -> Router {
-    let app = App { engine, slots: Arc::new(Semaphore::new(MAX_CONCURRENT)) };
-    let router = FUNCTIONS.iter().fold(Router::new(), |router, function| match function.trigger {
-        Trigger::EventGrid { .. } => router.route(&format!("/{}", function.name), event_grid_route(function)),
-        Trigger::Timer { .. } => router.route(&format!("/{}", function.name), timer_route(function)),
-        Trigger::Http { route, .. } => router.route(&format!("/api/{route}"), api::route(function)),
-    });
+    let app = App {
+        engine,
+        slots: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+    };
+    let router = FUNCTIONS
+        .iter()
+        .fold(Router::new(), |router, function| match function.trigger {
+            Trigger::EventGrid { .. } => {
+                router.route(&format!("/{}", function.name), event_grid_route(function))
+            }
+            Trigger::Timer { .. } => {
+                router.route(&format!("/{}", function.name), timer_route(function))
+            }
+            Trigger::Http { route, .. } => {
+                router.route(&format!("/api/{route}"), api::route(function))
+            }
+        });
     router
         .route("/", get(ready))
         .fallback(unknown_path)
@@ -103,14 +114,20 @@ pub async fn serve(
 
 /// The readiness probe: the host polls it before it sends anything, and later as a health check.
 async fn ready() -> Response {
-    let body = concat!(r#"{"name":"orderflow","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+    let body = concat!(
+        r#"{"name":"orderflow","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#""}"#
+    );
     answer::json(StatusCode::OK, body)
 }
 
 fn event_grid_route(function: &'static Function) -> MethodRouter<App> {
     let invoke = move |State(app): State<App>, request: Request| {
         in_time(async move {
-            let Ok(_slot) = app.slots.acquire().await else { return answer::try_again("the handler is stopping") };
+            let Ok(_slot) = app.slots.acquire().await else {
+                return answer::try_again("the handler is stopping");
+            };
             invocation::invoke(app.engine().await, function, request).await
         })
     };
@@ -136,14 +153,21 @@ async fn handshake(headers: HeaderMap) -> Response {
     if let Some(origin) = headers.get("webhook-request-origin") {
         answers.insert("webhook-allowed-origin", origin.clone());
         let rate = headers.get("webhook-request-rate").cloned();
-        answers.insert("webhook-allowed-rate", rate.unwrap_or(HeaderValue::from_static("*")));
+        answers.insert(
+            "webhook-allowed-rate",
+            rate.unwrap_or(HeaderValue::from_static("*")),
+        );
     }
     response
 }
 
 async fn unknown_path(request: Request) -> Response {
     let names: Vec<_> = FUNCTIONS.iter().map(|function| function.name).collect();
-    let detail = format!("no function at {}; the functions are {}", request.uri().path(), names.join(", "));
+    let detail = format!(
+        "no function at {}; the functions are {}",
+        request.uri().path(),
+        names.join(", ")
+    );
     Problem::new(StatusCode::NOT_FOUND, "Not found", detail).into_response()
 }
 
@@ -155,6 +179,10 @@ async fn wrong_method(method: Method, request: Request) -> Response {
 /// A panic is a bug, but one invocation's alone: it is answered, so that the event comes again.
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a panic was caught; this is a bug");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error", "the handler failed; this is a bug")
-        .into_response()
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "Internal error",
+        "the handler failed; this is a bug",
+    )
+    .into_response()
 }

@@ -21,7 +21,11 @@ pub trait Publisher: Send + Sync {
     /// All or nothing as far as the caller can tell: an error leaves the outcome of every event unknown,
     /// and the caller publishes the same events, with the same ids, again.
     /// `budget` bounds the whole call, retries included.
-    fn publish(&self, events: Vec<Bytes>, budget: Duration) -> BoxFuture<'_, Result<(), PublishError>>;
+    fn publish(
+        &self,
+        events: Vec<Bytes>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Result<(), PublishError>>;
 }
 
 /// Why events could not be published.

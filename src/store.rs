@@ -192,10 +192,18 @@ pub trait Store: Send + Sync {
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Deliveries with something pending since before `before`, oldest first.
-    fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>>;
+    fn unfinished(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>>;
 
     /// The own row of an order.
-    fn row(&self, owner: &'static str, order_id: OrderId) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
+    fn row(
+        &self,
+        owner: &'static str,
+        order_id: OrderId,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
 
     /// Orders, newest first.
     fn orders(&self, query: OrderQuery) -> BoxFuture<'_, Result<Vec<Summary>, StoreError>>;

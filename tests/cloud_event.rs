@@ -4,7 +4,8 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use cloudevents::{AttributesReader, Data, Event, event::ExtensionValue};
 use orderflow::cloud_event::{
-    DecodeError, DecodeErrorKind, MAX_BATCH, Mode, from_http, from_json, is_json, mode, to_binary, to_json,
+    DecodeError, DecodeErrorKind, MAX_BATCH, Mode, from_http, from_json, is_json, mode, to_binary,
+    to_json,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -23,7 +24,12 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 
 /// The least that makes a request an event in binary mode, and `more`.
 fn binary(more: &[(&str, &str)]) -> HeaderMap {
-    let mut all = vec![("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/s"), ("ce-type", "t")];
+    let mut all = vec![
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/s"),
+        ("ce-type", "t"),
+    ];
     all.extend_from_slice(more);
     headers(&all)
 }
@@ -36,7 +42,9 @@ fn minimal(change: Value) -> Vec<u8> {
 }
 
 fn merge(event: &mut Value, change: Value) {
-    let Value::Object(change) = change else { panic!("members come in an object") };
+    let Value::Object(change) = change else {
+        panic!("members come in an object")
+    };
     event.as_object_mut().unwrap().extend(change);
 }
 
@@ -49,7 +57,12 @@ fn one(headers: &HeaderMap, body: &str) -> Event {
 
 #[track_caller]
 fn rejected(change: Value, path: &str, expected: &str, came: &str) {
-    assert_error(&from_json(&minimal(change)).unwrap_err(), path, expected, came);
+    assert_error(
+        &from_json(&minimal(change)).unwrap_err(),
+        path,
+        expected,
+        came,
+    );
 }
 
 #[track_caller]
@@ -70,10 +83,16 @@ fn mode_is_told_by_the_prefix_of_the_content_type_in_any_case() {
         (Some("application/json"), Mode::Binary),
         (Some("application/cloud"), Mode::Binary),
         (Some("application/cloudevents+json"), Mode::Structured),
-        (Some("Application/CloudEvents+JSON; charset=utf-8"), Mode::Structured),
+        (
+            Some("Application/CloudEvents+JSON; charset=utf-8"),
+            Mode::Structured,
+        ),
         (Some("application/cloudevents+xml"), Mode::Structured),
         (Some("application/cloudevents-batch+json"), Mode::Batch),
-        (Some("APPLICATION/CLOUDEVENTS-BATCH+JSON;charset=UTF-8"), Mode::Batch),
+        (
+            Some("APPLICATION/CLOUDEVENTS-BATCH+JSON;charset=UTF-8"),
+            Mode::Batch,
+        ),
     ];
     for (content_type, expected) in table {
         assert_eq!(mode(content_type), expected, "{content_type:?}");
@@ -82,12 +101,23 @@ fn mode_is_told_by_the_prefix_of_the_content_type_in_any_case() {
 
 #[test]
 fn json_is_told_by_subtype_or_suffix() {
-    for json in
-        ["application/json", "text/json", "APPLICATION/JSON", "application/json; charset=utf-8", "a/b+Json ;x=y"]
-    {
+    for json in [
+        "application/json",
+        "text/json",
+        "APPLICATION/JSON",
+        "application/json; charset=utf-8",
+        "a/b+Json ;x=y",
+    ] {
         assert!(is_json(json), "{json}");
     }
-    for other in ["", "json", "application/jsonl", "application/xml", "text/plain; x=application/json", "a/json+xml"] {
+    for other in [
+        "",
+        "json",
+        "application/jsonl",
+        "application/xml",
+        "text/plain; x=application/json",
+        "a/json+xml",
+    ] {
         assert!(!is_json(other), "{other}");
     }
 }
@@ -95,8 +125,15 @@ fn json_is_told_by_subtype_or_suffix() {
 #[test]
 fn a_structured_content_type_in_any_case_with_parameters_is_accepted() {
     let body = String::from_utf8(minimal(json!({}))).unwrap();
-    for content_type in [STRUCTURED, "Application/CloudEvents+JSON", "application/cloudevents+json ; charset=UTF-8"] {
-        assert_eq!(one(&headers(&[("content-type", content_type)]), &body).id(), "1");
+    for content_type in [
+        STRUCTURED,
+        "Application/CloudEvents+JSON",
+        "application/cloudevents+json ; charset=UTF-8",
+    ] {
+        assert_eq!(
+            one(&headers(&[("content-type", content_type)]), &body).id(),
+            "1"
+        );
     }
 }
 
@@ -108,9 +145,13 @@ fn event_formats_other_than_json_are_unsupported() {
         ("application/cloudevents-batch+avro", BATCH),
     ];
     for (content_type, supported) in table {
-        let error = from_http(&headers(&[("content-type", content_type)]), b"<event/>").unwrap_err();
+        let error =
+            from_http(&headers(&[("content-type", content_type)]), b"<event/>").unwrap_err();
         assert_eq!(error.kind, DecodeErrorKind::UnsupportedMediaType);
-        assert_eq!(error.to_string(), format!("Content-Type: expected {supported}, came {content_type:?}"));
+        assert_eq!(
+            error.to_string(),
+            format!("Content-Type: expected {supported}, came {content_type:?}")
+        );
     }
 }
 
@@ -122,9 +163,15 @@ fn assert_conformance_attributes(event: &Event, datacontenttype: &str) {
     assert_eq!(event.specversion().as_str(), "1.0");
     assert_eq!(event.ty(), "com.example.someevent");
     assert_eq!(event.source(), "/mycontext/subcontext");
-    assert_eq!(event.time().unwrap().to_rfc3339(), "2018-04-05T03:56:24+00:00");
+    assert_eq!(
+        event.time().unwrap().to_rfc3339(),
+        "2018-04-05T03:56:24+00:00"
+    );
     assert_eq!(event.datacontenttype(), Some(datacontenttype));
-    assert_eq!(event.data(), Some(&Data::Json(json!({"message": "Hello World!"}))));
+    assert_eq!(
+        event.data(),
+        Some(&Data::Json(json!({"message": "Hello World!"})))
+    );
 }
 
 #[test]
@@ -146,7 +193,10 @@ fn conformance_binary_content_mode() {
 
 #[test]
 fn conformance_structured_content_mode() {
-    for content_type in ["application/cloudevents+json", "application/cloudevents+json; charset=utf-8"] {
+    for content_type in [
+        "application/cloudevents+json",
+        "application/cloudevents+json; charset=utf-8",
+    ] {
         let event = one(
             &headers(&[("Host", "example.com"), ("Content-Type", content_type)]),
             r#"{
@@ -167,12 +217,36 @@ fn conformance_structured_content_mode() {
 
 /// `yaml/v1.0/v1_minimum.yaml`: id, media type and data of each event.
 const MINIMUM: [(&str, &str, &str); 6] = [
-    ("conformance-0001", "text/plain; charset=us-ascii", "Hello, World!\n"),
-    ("conformance-0002", "text/plain; charset=utf-8", "Hello, 🌎!\n"),
-    ("conformance-0003", "application/json; charset=utf-8", "\"Hello, 🌎!\""),
-    ("conformance-0004", "application/json; charset=utf-8", "{\"msg\":\"Hello, 🌎!\"}"),
-    ("conformance-0005", "application/json; charset=utf-8", "[\"Hello\",\"🌎!\"]"),
-    ("conformance-0006", "application/xml; charset=utf-8", "<msg>Hello, 🌎!</msg>\n"),
+    (
+        "conformance-0001",
+        "text/plain; charset=us-ascii",
+        "Hello, World!\n",
+    ),
+    (
+        "conformance-0002",
+        "text/plain; charset=utf-8",
+        "Hello, 🌎!\n",
+    ),
+    (
+        "conformance-0003",
+        "application/json; charset=utf-8",
+        "\"Hello, 🌎!\"",
+    ),
+    (
+        "conformance-0004",
+        "application/json; charset=utf-8",
+        "{\"msg\":\"Hello, 🌎!\"}",
+    ),
+    (
+        "conformance-0005",
+        "application/json; charset=utf-8",
+        "[\"Hello\",\"🌎!\"]",
+    ),
+    (
+        "conformance-0006",
+        "application/xml; charset=utf-8",
+        "<msg>Hello, 🌎!</msg>\n",
+    ),
 ];
 
 #[test]
@@ -182,7 +256,10 @@ fn conformance_minimum_events_survive_every_mode() {
             ("ce-specversion", "1.0"),
             ("ce-type", "io.cloudevents.minimum"),
             ("ce-id", id),
-            ("ce-source", "//github.com/cloudevents/cloudeventsconformance/yaml/v1.yaml"),
+            (
+                "ce-source",
+                "//github.com/cloudevents/cloudeventsconformance/yaml/v1.yaml",
+            ),
             ("content-type", content_type),
         ]);
         let event = one(&sent, body);
@@ -200,23 +277,49 @@ fn conformance_minimum_events_survive_every_mode() {
 fn conformance_events_of_version_0_3_are_rejected_by_name() {
     let old = headers(&[("ce-specversion", "0.3"), ("ce-id", "conformance-0001")]);
     let error = from_http(&old, b"").unwrap_err();
-    assert_eq!(error.to_string(), r#"ce-specversion: expected "1.0", came "0.3""#);
+    assert_eq!(
+        error.to_string(),
+        r#"ce-specversion: expected "1.0", came "0.3""#
+    );
     rejected(json!({"specversion": "0.3"}), "specversion", "1.0", "0.3");
-    rejected(json!({"specversion": 1.0}), "specversion", "1.0", "a number with a fraction");
-    rejected(json!({"specversion": null}), "specversion", "1.0", "nothing");
+    rejected(
+        json!({"specversion": 1.0}),
+        "specversion",
+        "1.0",
+        "a number with a fraction",
+    );
+    rejected(
+        json!({"specversion": null}),
+        "specversion",
+        "1.0",
+        "nothing",
+    );
 }
 
 /// `yaml/v1.yaml`: an extension that holds JSON text is a string.
 #[test]
 fn conformance_extensions_in_binary_and_structured_mode() {
     let text = "{\"othervalue\": 5}";
-    let binary =
-        binary(&[("ce-comexampleextension1", "value"), ("ce-comexampleextension2", text), ("user-agent", "foo")]);
-    let structured = minimal(json!({"comexampleextension1": "value", "comexampleextension2": text}));
-    for event in [one(&binary, "{\"world\":\"hello\"}"), from_json(&structured).unwrap()] {
+    let binary = binary(&[
+        ("ce-comexampleextension1", "value"),
+        ("ce-comexampleextension2", text),
+        ("user-agent", "foo"),
+    ]);
+    let structured =
+        minimal(json!({"comexampleextension1": "value", "comexampleextension2": text}));
+    for event in [
+        one(&binary, "{\"world\":\"hello\"}"),
+        from_json(&structured).unwrap(),
+    ] {
         assert_eq!(event.iter_extensions().count(), 2);
-        assert_eq!(event.extension("comexampleextension1"), Some(&ExtensionValue::from("value")));
-        assert_eq!(event.extension("comexampleextension2"), Some(&ExtensionValue::from(text)));
+        assert_eq!(
+            event.extension("comexampleextension1"),
+            Some(&ExtensionValue::from("value"))
+        );
+        assert_eq!(
+            event.extension("comexampleextension2"),
+            Some(&ExtensionValue::from(text))
+        );
     }
 }
 
@@ -240,7 +343,11 @@ fn json_format_examples_re_encode_in_binary_mode_as_printed() {
             "application/json",
             b"{\"appinfoA\":\"abc\"}",
         ),
-        (json!({"data": "I'm just a string"}), "application/json", b"\"I'm just a string\""),
+        (
+            json!({"data": "I'm just a string"}),
+            "application/json",
+            b"\"I'm just a string\"",
+        ),
     ];
     for (more, content_type, body) in table {
         let mut example = json!({
@@ -294,7 +401,12 @@ fn a_batch_may_hold_none_some_or_the_limit() {
         assert_eq!(batch(&body).unwrap().len(), count);
     }
     let body = format!("[{}]", vec![event.as_str(); MAX_BATCH + 1].join(","));
-    assert_error(&batch(&body).unwrap_err(), "", "at most 5000 events", "more");
+    assert_error(
+        &batch(&body).unwrap_err(),
+        "",
+        "at most 5000 events",
+        "more",
+    );
 }
 
 #[test]
@@ -304,8 +416,18 @@ fn an_error_in_a_batch_names_the_event() {
     let error = batch(&format!("[{good},{good},{bad},{good}]")).unwrap_err();
     assert_error(&error, "[2].source", "not empty", "empty");
     assert_error(&batch(&good).unwrap_err(), "", "JSON array", "map");
-    assert_error(&batch(&format!("[{good},7]")).unwrap_err(), "", "JSON array", "integer `7` at line 1 column");
-    assert_error(&batch(&format!("[{good}")).unwrap_err(), "", "JSON array", "EOF");
+    assert_error(
+        &batch(&format!("[{good},7]")).unwrap_err(),
+        "",
+        "JSON array",
+        "integer `7` at line 1 column",
+    );
+    assert_error(
+        &batch(&format!("[{good}")).unwrap_err(),
+        "",
+        "JSON array",
+        "EOF",
+    );
 }
 
 // --- Headers
@@ -328,7 +450,11 @@ fn header_values_are_unquoted_and_percent_decoded_once() {
         (r#""a" and "b""#, r#""a" and "b""#),
     ];
     for (value, expected) in table {
-        assert_eq!(one(&binary(&[("ce-subject", value)]), "").subject(), Some(expected), "{value}");
+        assert_eq!(
+            one(&binary(&[("ce-subject", value)]), "").subject(),
+            Some(expected),
+            "{value}"
+        );
     }
 }
 
@@ -342,9 +468,15 @@ fn header_values_that_are_no_utf_8_are_rejected() {
 
 #[test]
 fn header_values_are_percent_encoded_in_upper_case() {
-    let event = from_json(&minimal(json!({"subject": "Euro € 😀 100% \"q\"~!", "note": "a b"}))).unwrap();
+    let event = from_json(&minimal(
+        json!({"subject": "Euro € 😀 100% \"q\"~!", "note": "a b"}),
+    ))
+    .unwrap();
     let (headers, body) = to_binary(&event);
-    assert_eq!(headers["ce-subject"], "Euro%20%E2%82%AC%20%F0%9F%98%80%20100%25%20%22q%22~!");
+    assert_eq!(
+        headers["ce-subject"],
+        "Euro%20%E2%82%AC%20%F0%9F%98%80%20100%25%20%22q%22~!"
+    );
     assert_eq!(headers["ce-note"], "a%20b");
     assert!(!headers.contains_key("ce-datacontenttype") && !headers.contains_key("content-type"));
     assert!(body.is_empty());
@@ -353,8 +485,17 @@ fn header_values_are_percent_encoded_in_upper_case() {
 #[test]
 fn a_request_that_is_no_cloud_event_is_told_what_one_needs() {
     let error = from_http(&headers(&[("content-type", "application/json")]), b"{}").unwrap_err();
-    assert_error(&error, "ce-specversion", "application/cloudevents+json", "nothing");
-    assert!(error.expected.contains("ce-specversion, ce-id, ce-source and ce-type"));
+    assert_error(
+        &error,
+        "ce-specversion",
+        "application/cloudevents+json",
+        "nothing",
+    );
+    assert!(
+        error
+            .expected
+            .contains("ce-specversion, ce-id, ce-source and ce-type")
+    );
 }
 
 #[test]
@@ -363,12 +504,32 @@ fn header_errors_name_the_header() {
     without_id.remove("ce-id");
     let table = [
         (without_id, "ce-id", "not empty", "nothing"),
-        (binary(&[("ce-subject", "")]), "ce-subject", "not empty", "empty"),
+        (
+            binary(&[("ce-subject", "")]),
+            "ce-subject",
+            "not empty",
+            "empty",
+        ),
         (binary(&[("ce-id", "2")]), "ce-id", "one value", "second"),
-        (binary(&[("ce-bad_name", "x")]), "ce-bad_name", "attribute name", "this name"),
+        (
+            binary(&[("ce-bad_name", "x")]),
+            "ce-bad_name",
+            "attribute name",
+            "this name",
+        ),
         (binary(&[("ce-data", "x")]), "ce-data", "body", "header"),
-        (binary(&[("ce-time", "yesterday")]), "ce-time", "RFC 3339", "yesterday"),
-        (binary(&[("ce-subject", "a%0Ab")]), "ce-subject", "control characters", r"a\nb"),
+        (
+            binary(&[("ce-time", "yesterday")]),
+            "ce-time",
+            "RFC 3339",
+            "yesterday",
+        ),
+        (
+            binary(&[("ce-subject", "a%0Ab")]),
+            "ce-subject",
+            "control characters",
+            r"a\nb",
+        ),
     ];
     for (headers, path, expected, came) in table {
         assert_error(&from_http(&headers, b"").unwrap_err(), path, expected, came);
@@ -377,22 +538,50 @@ fn header_errors_name_the_header() {
 
 #[test]
 fn a_forbidden_datacontenttype_header_does_not_override_the_content_type() {
-    let event = one(&binary(&[("ce-datacontenttype", "text/xml"), ("content-type", "text/plain")]), "hello");
+    let event = one(
+        &binary(&[
+            ("ce-datacontenttype", "text/xml"),
+            ("content-type", "text/plain"),
+        ]),
+        "hello",
+    );
     assert_eq!(event.datacontenttype(), Some("text/plain"));
     assert_eq!(event.iter_extensions().count(), 0);
 }
 
 #[test]
 fn the_body_in_binary_mode_is_what_its_media_type_says() {
-    let data = |content_type: &str, body: &str| one(&binary(&[("content-type", content_type)]), body).data().cloned();
-    assert_eq!(data("Application/JSON", "null"), Some(Data::Json(Value::Null)));
-    assert_eq!(data("text/plain", "{}"), Some(Data::String("{}".to_owned())));
-    assert_eq!(data("application/octet-stream", "{}"), Some(Data::Binary(b"{}".to_vec())));
+    let data = |content_type: &str, body: &str| {
+        one(&binary(&[("content-type", content_type)]), body)
+            .data()
+            .cloned()
+    };
+    assert_eq!(
+        data("Application/JSON", "null"),
+        Some(Data::Json(Value::Null))
+    );
+    assert_eq!(
+        data("text/plain", "{}"),
+        Some(Data::String("{}".to_owned()))
+    );
+    assert_eq!(
+        data("application/octet-stream", "{}"),
+        Some(Data::Binary(b"{}".to_vec()))
+    );
     assert_eq!(data("application/json", ""), None);
-    assert_eq!(one(&binary(&[]), "{}").data(), Some(&Data::Binary(b"{}".to_vec())));
+    assert_eq!(
+        one(&binary(&[]), "{}").data(),
+        Some(&Data::Binary(b"{}".to_vec()))
+    );
 
-    let error = from_http(&binary(&[("content-type", "application/json")]), b"{\"a\":").unwrap_err();
-    assert_error(&error, "data", "JSON, as Content-Type says", "EOF while parsing a value at line 1 column 5");
+    let error =
+        from_http(&binary(&[("content-type", "application/json")]), b"{\"a\":").unwrap_err();
+    assert_error(
+        &error,
+        "data",
+        "JSON, as Content-Type says",
+        "EOF while parsing a value at line 1 column 5",
+    );
 }
 
 // --- Attributes in the JSON format
@@ -404,11 +593,26 @@ fn required_attributes_must_be_there_and_not_be_empty() {
         rejected(json!({name: null}), name, "not empty", "nothing");
         rejected(json!({name: 7}), name, "a string", "7");
         rejected(json!({name: ["x"]}), name, "a string", "an array");
-        rejected(json!({name: "a\u{0}b"}), name, "control characters", "a\\0b");
+        rejected(
+            json!({name: "a\u{0}b"}),
+            name,
+            "control characters",
+            "a\\0b",
+        );
     }
     rejected(json!({"subject": ""}), "subject", "not empty", "empty");
-    rejected(json!({"subject": "\u{FFFE}"}), "subject", "control characters", "fffe");
-    rejected(json!({"datacontenttype": ""}), "datacontenttype", "not empty", "empty");
+    rejected(
+        json!({"subject": "\u{FFFE}"}),
+        "subject",
+        "control characters",
+        "fffe",
+    );
+    rejected(
+        json!({"datacontenttype": ""}),
+        "datacontenttype",
+        "not empty",
+        "empty",
+    );
 }
 
 #[test]
@@ -416,7 +620,10 @@ fn a_null_attribute_is_absent() {
     let nulls = json!({
         "subject": null, "time": null, "dataschema": null, "datacontenttype": null, "extension": null, "data_base64": null,
     });
-    assert_eq!(from_json(&minimal(nulls)).unwrap(), from_json(&minimal(json!({}))).unwrap());
+    assert_eq!(
+        from_json(&minimal(nulls)).unwrap(),
+        from_json(&minimal(json!({}))).unwrap()
+    );
 }
 
 #[test]
@@ -425,15 +632,33 @@ fn time_is_rfc_3339() {
         ("2018-04-05T17:31:00Z", "2018-04-05T17:31:00+00:00"),
         ("2018-04-05t17:31:00.5z", "2018-04-05T17:31:00.500+00:00"),
         ("2018-04-05T17:31:00+02:00", "2018-04-05T15:31:00+00:00"),
-        ("2026-11-22T07:00:00.1234567Z", "2026-11-22T07:00:00.123456700+00:00"),
+        (
+            "2026-11-22T07:00:00.1234567Z",
+            "2026-11-22T07:00:00.123456700+00:00",
+        ),
     ] {
         let event = from_json(&minimal(json!({"time": came}))).unwrap();
         assert_eq!(event.time().unwrap().to_rfc3339(), expected);
     }
-    for came in ["", "2018-04-05", "2018-04-05T17:31:00", "2018-13-05T17:31:00Z", "9999-12-31T23:59:59-01:00"] {
-        assert_eq!(from_json(&minimal(json!({"time": came}))).unwrap_err().path, "time", "{came}");
+    for came in [
+        "",
+        "2018-04-05",
+        "2018-04-05T17:31:00",
+        "2018-13-05T17:31:00Z",
+        "9999-12-31T23:59:59-01:00",
+    ] {
+        assert_eq!(
+            from_json(&minimal(json!({"time": came}))).unwrap_err().path,
+            "time",
+            "{came}"
+        );
     }
-    rejected(json!({"time": 1_522_949_460}), "time", "a string", "1522949460");
+    rejected(
+        json!({"time": 1_522_949_460}),
+        "time",
+        "a string",
+        "1522949460",
+    );
 }
 
 #[test]
@@ -443,15 +668,27 @@ fn a_relative_data_schema_is_dropped() {
         assert_eq!(event.dataschema(), None);
         assert_eq!(event.data(), Some(&Data::Json(json!(1))));
     }
-    assert_eq!(one(&binary(&[("ce-dataschema", "#")]), "").dataschema(), None);
+    assert_eq!(
+        one(&binary(&[("ce-dataschema", "#")]), "").dataschema(),
+        None
+    );
     let event = from_json(&minimal(json!({"dataschema": "https://example.com/order"}))).unwrap();
-    assert_eq!(event.dataschema().unwrap().as_str(), "https://example.com/order");
+    assert_eq!(
+        event.dataschema().unwrap().as_str(),
+        "https://example.com/order"
+    );
     rejected(json!({"dataschema": 5}), "dataschema", "a URI", "5");
 }
 
 #[test]
 fn an_extension_that_is_no_scalar_is_dropped() {
-    for value in [json!(1.5), json!(1.0), json!({"a": [1, {"b": 2}]}), json!([1]), json!(null)] {
+    for value in [
+        json!(1.5),
+        json!(1.0),
+        json!({"a": [1, {"b": 2}]}),
+        json!([1]),
+        json!(null),
+    ] {
         let event = from_json(&minimal(json!({"odd": value, "even": 2}))).unwrap();
         assert_eq!(event.extension("odd"), None, "{value}");
         assert_eq!(event.extension("even"), Some(&ExtensionValue::Integer(2)));
@@ -462,19 +699,42 @@ fn an_extension_that_is_no_scalar_is_dropped() {
 fn an_integer_extension_has_32_bits() {
     for value in [i32::MIN, -1, 0, i32::MAX] {
         let event = from_json(&minimal(json!({"count": value}))).unwrap();
-        assert_eq!(event.extension("count"), Some(&ExtensionValue::Integer(value.into())));
+        assert_eq!(
+            event.extension("count"),
+            Some(&ExtensionValue::Integer(value.into()))
+        );
     }
-    for value in ["2147483648", "-2147483649", "9223372036854775808", "99999999999999999999999"] {
-        let json = format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","count":{value}}}"#);
-        assert_error(&from_json(json.as_bytes()).unwrap_err(), "count", "32 bits", "");
+    for value in [
+        "2147483648",
+        "-2147483649",
+        "9223372036854775808",
+        "99999999999999999999999",
+    ] {
+        let json =
+            format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","count":{value}}}"#);
+        assert_error(
+            &from_json(json.as_bytes()).unwrap_err(),
+            "count",
+            "32 bits",
+            "",
+        );
     }
 }
 
 #[test]
 fn extension_strings_and_booleans_are_kept() {
-    let event = from_json(&minimal(json!({"flag": true, "traceparent": "00-ab", "empty": ""}))).unwrap();
-    assert_eq!(event.extension("flag"), Some(&ExtensionValue::Boolean(true)));
-    assert_eq!(event.extension("traceparent"), Some(&ExtensionValue::from("00-ab")));
+    let event = from_json(&minimal(
+        json!({"flag": true, "traceparent": "00-ab", "empty": ""}),
+    ))
+    .unwrap();
+    assert_eq!(
+        event.extension("flag"),
+        Some(&ExtensionValue::Boolean(true))
+    );
+    assert_eq!(
+        event.extension("traceparent"),
+        Some(&ExtensionValue::from("00-ab"))
+    );
     assert_eq!(event.extension("empty"), Some(&ExtensionValue::from("")));
     assert_eq!(to_binary(&event).0["ce-flag"], "true");
 }
@@ -482,14 +742,24 @@ fn extension_strings_and_booleans_are_kept() {
 #[test]
 fn a_bad_attribute_name_is_rejected() {
     for name in ["Bad_Name", "bad-name", "", "größe", "DATA"] {
-        rejected(json!({name: "x"}), name, "lower-case letters and digits", "this name");
+        rejected(
+            json!({name: "x"}),
+            name,
+            "lower-case letters and digits",
+            "this name",
+        );
     }
 }
 
 #[test]
 fn a_member_given_twice_is_rejected() {
-    for member in [r#""id":"2""#, r#""x":1,"x":1"#, r#""x":null,"x":1"#, r#""data":1,"data":2"#, r#""x":{},"\u0078":2"#]
-    {
+    for member in [
+        r#""id":"2""#,
+        r#""x":1,"x":1"#,
+        r#""x":null,"x":1"#,
+        r#""data":1,"data":2"#,
+        r#""x":{},"\u0078":2"#,
+    ] {
         let json = format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t",{member}}}"#);
         let error = from_json(json.as_bytes()).unwrap_err();
         assert_error(&error, &error.path, "one value", "a second one");
@@ -511,16 +781,34 @@ fn data_is_what_the_datacontenttype_says() {
         (json!({"data": null}), Some(Data::Json(Value::Null))),
         (json!({"data": "text"}), Some(Data::Json(json!("text")))),
         (json!({}), None),
-        (json!({"datacontenttype": "APPLICATION/JSON", "data": {"a": 1}}), Some(Data::Json(json!({"a": 1})))),
-        (json!({"datacontenttype": "application/vnd.x+json", "data": "x"}), Some(Data::Json(json!("x")))),
-        (json!({"datacontenttype": "text/plain", "data": "x"}), Some(Data::String("x".to_owned()))),
-        (json!({"datacontenttype": "text/plain", "data": 1}), Some(Data::Json(json!(1)))),
-        (json!({"data_base64": "eyJhIjoxfQ=="}), Some(Data::Binary(b"{\"a\":1}".to_vec()))),
+        (
+            json!({"datacontenttype": "APPLICATION/JSON", "data": {"a": 1}}),
+            Some(Data::Json(json!({"a": 1}))),
+        ),
+        (
+            json!({"datacontenttype": "application/vnd.x+json", "data": "x"}),
+            Some(Data::Json(json!("x"))),
+        ),
+        (
+            json!({"datacontenttype": "text/plain", "data": "x"}),
+            Some(Data::String("x".to_owned())),
+        ),
+        (
+            json!({"datacontenttype": "text/plain", "data": 1}),
+            Some(Data::Json(json!(1))),
+        ),
+        (
+            json!({"data_base64": "eyJhIjoxfQ=="}),
+            Some(Data::Binary(b"{\"a\":1}".to_vec())),
+        ),
         (
             json!({"datacontenttype": "application/json", "data_base64": "eyJhIjoxfQ=="}),
             Some(Data::Json(json!({"a": 1}))),
         ),
-        (json!({"datacontenttype": "application/json", "data_base64": "eyI="}), Some(Data::Binary(b"{\"".to_vec()))),
+        (
+            json!({"datacontenttype": "application/json", "data_base64": "eyI="}),
+            Some(Data::Binary(b"{\"".to_vec())),
+        ),
     ];
     for (change, expected) in table {
         let event = from_json(&minimal(change.clone())).unwrap();
@@ -528,15 +816,38 @@ fn data_is_what_the_datacontenttype_says() {
         assert_eq!(from_json(&to_json(&event)).unwrap(), event, "{change}");
     }
     let late = br#"{"data":"x","specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"text/plain"}"#;
-    assert_eq!(from_json(late).unwrap().data(), Some(&Data::String("x".to_owned())));
+    assert_eq!(
+        from_json(late).unwrap().data(),
+        Some(&Data::String("x".to_owned()))
+    );
 }
 
 #[test]
 fn bad_data_is_rejected() {
-    rejected(json!({"data": 1, "data_base64": "AA=="}), "data_base64", "either data or data_base64", "both");
-    rejected(json!({"data": null, "data_base64": "AA=="}), "data_base64", "either", "both");
-    rejected(json!({"data_base64": "not base64!"}), "data_base64", "RFC 4648", "");
-    rejected(json!({"data_base64": {}}), "data_base64", "RFC 4648", "an object");
+    rejected(
+        json!({"data": 1, "data_base64": "AA=="}),
+        "data_base64",
+        "either data or data_base64",
+        "both",
+    );
+    rejected(
+        json!({"data": null, "data_base64": "AA=="}),
+        "data_base64",
+        "either",
+        "both",
+    );
+    rejected(
+        json!({"data_base64": "not base64!"}),
+        "data_base64",
+        "RFC 4648",
+        "",
+    );
+    rejected(
+        json!({"data_base64": {}}),
+        "data_base64",
+        "RFC 4648",
+        "an object",
+    );
 }
 
 #[test]
@@ -561,12 +872,20 @@ fn what_is_no_json_object_is_rejected_with_its_place() {
         (" \n", "an empty body"),
         ("7", "integer `7` at line 1 column 1"),
         ("[]", "sequence at line 1"),
-        ("{\"id\": tru", "EOF while parsing a value at line 1 column 10"),
+        (
+            "{\"id\": tru",
+            "EOF while parsing a value at line 1 column 10",
+        ),
         ("{} {}", "trailing characters at line 1 column 4"),
         ("{\"id\": \"\u{1}\"}", "control character"),
     ];
     for (json, came) in table {
-        assert_error(&from_json(json.as_bytes()).unwrap_err(), "", "a CloudEvent as a JSON object", came);
+        assert_error(
+            &from_json(json.as_bytes()).unwrap_err(),
+            "",
+            "a CloudEvent as a JSON object",
+            came,
+        );
     }
     assert!(from_json(b"{\"id\": \"\xff\"}").is_err());
 }
@@ -597,7 +916,11 @@ fn string() -> impl Strategy<Value = String> {
 }
 
 fn extension() -> impl Strategy<Value = Value> {
-    prop_oneof![string().prop_map(Value::from), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from)]
+    prop_oneof![
+        string().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from)
+    ]
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -611,7 +934,8 @@ fn json_value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 20, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::hash_map(any::<String>(), inner, 0..5).prop_map(|entries| entries.into_iter().collect()),
+            prop::collection::hash_map(any::<String>(), inner, 0..5)
+                .prop_map(|entries| entries.into_iter().collect()),
         ]
     })
 }
@@ -629,18 +953,27 @@ fn payload() -> impl Strategy<Value = Value> {
 
 fn document() -> impl Strategy<Value = Vec<u8>> {
     let time = (0..253_402_300_799_i64, 0..1_000_000_000_u32).prop_map(|(seconds, nanoseconds)| {
-        chrono::DateTime::from_timestamp(seconds, nanoseconds).unwrap().to_rfc3339()
+        chrono::DateTime::from_timestamp(seconds, nanoseconds)
+            .unwrap()
+            .to_rfc3339()
     });
     let optional = (prop::option::of(string()), prop::option::of(time));
     let extensions = prop::collection::hash_map("x[a-z0-9]{0,19}", extension(), 0..5);
-    (string(), string(), string(), optional, extensions, payload()).prop_map(
-        |(id, source, ty, (subject, time), extensions, payload)| {
-            let mut event = json!({"id": id, "source": source, "type": ty, "subject": subject, "time": time});
+    (
+        string(),
+        string(),
+        string(),
+        optional,
+        extensions,
+        payload(),
+    )
+        .prop_map(|(id, source, ty, (subject, time), extensions, payload)| {
+            let mut event =
+                json!({"id": id, "source": source, "type": ty, "subject": subject, "time": time});
             merge(&mut event, extensions.into_iter().collect());
             merge(&mut event, payload);
             minimal(event)
-        },
-    )
+        })
 }
 
 proptest! {

@@ -17,7 +17,8 @@ pub(super) fn run(write: bool) -> Result<(), String> {
         let count = artifacts::write(root).map_err(|error| format!("cannot write: {error}"))?;
         println!("{count} files written");
     }
-    let differences = artifacts::differences(root).map_err(|error| format!("cannot read: {error}"))?;
+    let differences =
+        artifacts::differences(root).map_err(|error| format!("cannot read: {error}"))?;
     for difference in &differences {
         println!("{difference}");
     }
@@ -26,6 +27,8 @@ pub(super) fn run(write: bool) -> Result<(), String> {
             println!("{} files are as the code says", artifacts::all().len());
             Ok(())
         }
-        count => Err(format!("{count} files differ; `orderflow check --write` makes them anew")),
+        count => Err(format!(
+            "{count} files differ; `orderflow check --write` makes them anew"
+        )),
     }
 }

@@ -62,8 +62,13 @@ pub(super) struct Grid {
 /// # Errors
 /// One line: a port, the folder or the handler is at fault.
 pub(super) async fn run(command: Dev) -> Result<(), String> {
-    let Dev { host_port, common, open } = command;
-    let handler = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let Dev {
+        host_port,
+        common,
+        open,
+    } = command;
+    let handler =
+        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     // The handler's working folder is its own business: it gets an absolute path.
     let data = std::path::absolute(&common.data).map_err(|error| format!("--data: {error}"))?;
     let store = format!("sqlite:{}", data.join("orders.db").display());
@@ -82,7 +87,9 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         timers: timers(),
         environment: vec![("STORE_URL".to_owned(), store)],
     };
-    dev::run(options, super::stop_signal()?).await.map_err(|error| error.to_string())
+    dev::run(options, super::stop_signal()?)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Runs the local Event Grid until SIGINT or SIGTERM.
@@ -99,11 +106,15 @@ pub(super) async fn run_grid(command: Grid) -> Result<(), String> {
         quiet: common.quiet,
         subscriptions: subscriptions(),
     };
-    dev::run_grid(options, super::stop_signal()?).await.map_err(|error| error.to_string())
+    dev::run_grid(options, super::stop_signal()?)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 fn subscriptions() -> Vec<Subscription> {
-    let subscribing = FUNCTIONS.iter().filter(|function| !function.rules().is_empty());
+    let subscribing = FUNCTIONS
+        .iter()
+        .filter(|function| !function.rules().is_empty());
     let subscription = |function: &'static crate::functions::Function| Subscription {
         function: function.name,
         binding: EVENT_BINDING,
@@ -114,14 +125,20 @@ fn subscriptions() -> Vec<Subscription> {
 
 fn http_functions() -> Vec<HttpFunction> {
     let http = |function: &'static crate::functions::Function| match function.trigger {
-        Trigger::Http { method, route } => Some(HttpFunction { name: function.name, methods: vec![method], route }),
+        Trigger::Http { method, route } => Some(HttpFunction {
+            name: function.name,
+            methods: vec![method],
+            route,
+        }),
         Trigger::EventGrid { .. } | Trigger::Timer { .. } => None,
     };
     FUNCTIONS.iter().filter_map(http).collect()
 }
 
 fn timers() -> Vec<TimerFunction> {
-    let timers = FUNCTIONS.iter().filter(|function| matches!(function.trigger, Trigger::Timer { .. }));
+    let timers = FUNCTIONS
+        .iter()
+        .filter(|function| matches!(function.trigger, Trigger::Timer { .. }));
     let timer = |function: &'static crate::functions::Function| TimerFunction {
         function: function.name,
         binding: TIMER_BINDING,

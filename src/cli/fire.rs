@@ -59,23 +59,41 @@ pub(super) async fn run(fire: Fire) -> Result<(), String> {
         }
         return Ok(());
     }
-    let client = crate::publish::client_builder().no_proxy().timeout(TIMEOUT).build();
+    let client = crate::publish::client_builder()
+        .no_proxy()
+        .timeout(TIMEOUT)
+        .build();
     let client = client.map_err(|error| error.to_string())?;
     let mut failures = Vec::new();
     for (name, url) in targets {
         match send(&client, url, json.clone()).await {
-            Ok(answer) => println!("{} {} -> {name}: {answer}", short_name(event.ty()), event.id()),
+            Ok(answer) => println!(
+                "{} {} -> {name}: {answer}",
+                short_name(event.ty()),
+                event.id()
+            ),
             Err(problem) => failures.push(format!("{name}: {problem}")),
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("; "))
+    }
 }
 
 fn event(fire: &Fire) -> Result<Event, String> {
     let order_id = fire.order.map_or(samples::ORDER_ID, OrderId);
     let mut event = samples::event(&fire.event_type, order_id).ok_or_else(|| {
-        let names: Vec<_> = CATALOGUE.iter().map(|known| short_name(known.name)).collect();
-        format!("there is no event type {:?}; there are {}", fire.event_type, names.join(", "))
+        let names: Vec<_> = CATALOGUE
+            .iter()
+            .map(|known| short_name(known.name))
+            .collect();
+        format!(
+            "there is no event type {:?}; there are {}",
+            fire.event_type,
+            names.join(", ")
+        )
     })?;
     if let Some(file) = &fire.data {
         event.set_data("application/json", read(file)?);
@@ -84,7 +102,8 @@ fn event(fire: &Fire) -> Result<Event, String> {
 }
 
 fn read(file: &Path) -> Result<serde_json::Value, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
@@ -101,7 +120,9 @@ fn targets(fire: &Fire, event_type: &str) -> Result<Vec<(String, Url)>, String> 
     if functions.is_empty() {
         return Err(match &fire.function {
             Some(name) => format!("there is no function {name:?}"),
-            None => format!("no function subscribes to {event_type}; it is a result, for those outside"),
+            None => {
+                format!("no function subscribes to {event_type}; it is a result, for those outside")
+            }
         });
     }
     let address = |function: &Function| {
@@ -117,16 +138,25 @@ async fn send(client: &reqwest::Client, url: Url, json: Vec<u8>) -> Result<Strin
     let request = client
         .post(url.clone())
         .header("aeg-event-type", "Notification")
-        .header("content-type", "application/cloudevents+json; charset=utf-8")
+        .header(
+            "content-type",
+            "application/cloudevents+json; charset=utf-8",
+        )
         .body(json);
     let unreachable = |error: reqwest::Error| {
         if error.is_connect() {
-            return format!("nobody listens at {url}; start `orderflow dev` first, or name another place with --to");
+            return format!(
+                "nobody listens at {url}; start `orderflow dev` first, or name another place with --to"
+            );
         }
         error.to_string()
     };
     let response = request.send().await.map_err(unreachable)?;
     let status = response.status();
     let body = response.text().await.unwrap_or_default();
-    if status.is_success() { Ok(format!("{status} {body}").trim_end().to_owned()) } else { Err(format!("{status} {body}")) }
+    if status.is_success() {
+        Ok(format!("{status} {body}").trim_end().to_owned())
+    } else {
+        Err(format!("{status} {body}"))
+    }
 }

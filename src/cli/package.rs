@@ -21,26 +21,42 @@ const SETTINGS: [&str; 2] = ["host.json", "local.settings.json"];
 /// # Errors
 /// One line: what is missing or cannot be written.
 pub(super) fn run(out: &Path, binary: Option<PathBuf>) -> Result<(), String> {
-    let differences = artifacts::differences(Path::new(".")).map_err(|error| format!("cannot read: {error}"))?;
+    let differences =
+        artifacts::differences(Path::new(".")).map_err(|error| format!("cannot read: {error}"))?;
     if let Some(difference) = differences.first() {
         return Err(format!("{difference}; run `orderflow check --write` first"));
     }
-    let host = fs::read_to_string("host.json").map_err(|error| format!("cannot read host.json: {error}"))?;
-    let host: serde_json::Value = serde_json::from_str(&host).map_err(|error| format!("host.json: {error}"))?;
+    let host = fs::read_to_string("host.json")
+        .map_err(|error| format!("cannot read host.json: {error}"))?;
+    let host: serde_json::Value =
+        serde_json::from_str(&host).map_err(|error| format!("host.json: {error}"))?;
     let path = host.pointer("/customHandler/description/defaultExecutablePath");
     if path.and_then(|path| path.as_str()) != Some(EXECUTABLE) {
-        return Err(format!("host.json: customHandler.description.defaultExecutablePath must be {EXECUTABLE:?}"));
+        return Err(format!(
+            "host.json: customHandler.description.defaultExecutablePath must be {EXECUTABLE:?}"
+        ));
     }
-    let this = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let this =
+        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let binary = binary.unwrap_or(this);
     stage(out, &binary).map_err(|error| format!("cannot stage {}: {error}", out.display()))?;
-    let size = fs::metadata(out.join(EXECUTABLE)).map(|metadata| metadata.len()).unwrap_or_default();
-    println!("{}: host.json, {EXECUTABLE} ({} KiB), {} functions", out.display(), size / 1024, FUNCTIONS.len());
+    let size = fs::metadata(out.join(EXECUTABLE))
+        .map(|metadata| metadata.len())
+        .unwrap_or_default();
+    println!(
+        "{}: host.json, {EXECUTABLE} ({} KiB), {} functions",
+        out.display(),
+        size / 1024,
+        FUNCTIONS.len()
+    );
     if cfg!(debug_assertions) {
         println!("this is a debug build; for Azure, package with `cargo run --release -- package`");
     }
     println!("try it:     func start --script-root {}", out.display());
-    println!("publish it: func azure functionapp publish APP --custom --no-build --script-root {}", out.display());
+    println!(
+        "publish it: func azure functionapp publish APP --custom --no-build --script-root {}",
+        out.display()
+    );
     Ok(())
 }
 
@@ -48,7 +64,12 @@ fn stage(out: &Path, binary: &Path) -> io::Result<()> {
     for function in FUNCTIONS {
         let folder = out.join(function.name);
         fs::create_dir_all(&folder)?;
-        copy(&Path::new("functions").join(function.name).join("function.json"), &folder.join("function.json"))?;
+        copy(
+            &Path::new("functions")
+                .join(function.name)
+                .join("function.json"),
+            &folder.join("function.json"),
+        )?;
     }
     for file in SETTINGS {
         copy(Path::new(file), &out.join(file))?;
@@ -60,5 +81,7 @@ fn stage(out: &Path, binary: &Path) -> io::Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::copy(from, to).map(drop).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))
+    fs::copy(from, to)
+        .map(drop)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))
 }

@@ -22,9 +22,12 @@ pub(super) async fn run() -> Result<(), String> {
     telemetry::init(&config::environment);
     let settings = Settings::read(&config::environment).map_err(|error| error.to_string())?;
     let address = (Ipv4Addr::LOCALHOST, settings.port);
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("FUNCTIONS_CUSTOMHANDLER_PORT: cannot listen on 127.0.0.1:{}: {error}", settings.port))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!(
+            "FUNCTIONS_CUSTOMHANDLER_PORT: cannot listen on 127.0.0.1:{}: {error}",
+            settings.port
+        )
+    })?;
     let stop = super::stop_signal()?;
     // Listening comes first: the host polls the port, and a store may take its time to recover.
     let engine = Arc::new(SetOnce::new());
@@ -48,10 +51,19 @@ pub(super) async fn run() -> Result<(), String> {
 async fn engine_for(settings: &Settings) -> Result<Engine, String> {
     let url = settings.store.clone();
     let store = tokio::task::spawn_blocking(move || open(&url));
-    let store = store.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let store = store
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
     let publisher = publisher(settings)?;
     let catalog = Arc::new(settings.catalog.clone());
-    Ok(Engine::new(store, publisher, Arc::new(Simulated), Arc::new(SystemClock), catalog))
+    Ok(Engine::new(
+        store,
+        publisher,
+        Arc::new(Simulated),
+        Arc::new(SystemClock),
+        catalog,
+    ))
 }
 
 fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
@@ -67,7 +79,11 @@ fn publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, String> {
         None if settings.managed_identity => Credential::managed_identity(),
         None => Credential::developer_tools(),
     };
-    let setting = if settings.topic_key.is_some() { "EVENTGRID_TOPIC_KEY" } else { "Entra ID" };
+    let setting = if settings.topic_key.is_some() {
+        "EVENTGRID_TOPIC_KEY"
+    } else {
+        "Entra ID"
+    };
     let credential = credential.map_err(|error| format!("{setting}: {error}"))?;
     let publisher = EventGridPublisher::new(settings.topic_endpoint.as_str(), credential)
         .map_err(|error| format!("EVENTGRID_TOPIC_ENDPOINT: {error}"))?;

@@ -82,16 +82,28 @@ fn check_version(members: &[Member<'_>]) -> Result<(), DecodeError> {
     const EXPECTED: &str = "\"1.0\"";
     match members.iter().find(|(name, _)| name == "specversion") {
         Some((_, Content::Text(version))) if version == "1.0" => Ok(()),
-        Some((_, Content::Text(version))) => Err(DecodeError::malformed("specversion", EXPECTED, excerpt(version))),
+        Some((_, Content::Text(version))) => Err(DecodeError::malformed(
+            "specversion",
+            EXPECTED,
+            excerpt(version),
+        )),
         Some((_, Content::Null)) | None => Err(DecodeError::missing("specversion", EXPECTED)),
-        Some((_, content)) => Err(DecodeError::malformed("specversion", EXPECTED, content.describe())),
+        Some((_, content)) => Err(DecodeError::malformed(
+            "specversion",
+            EXPECTED,
+            content.describe(),
+        )),
     }
 }
 
 fn check_names(members: &[Member<'_>]) -> Result<(), DecodeError> {
     if members.len() > MAX_MEMBERS {
         let expected = format!("at most {MAX_MEMBERS} attributes");
-        return Err(DecodeError::malformed("", expected, members.len().to_string()));
+        return Err(DecodeError::malformed(
+            "",
+            expected,
+            members.len().to_string(),
+        ));
     }
     for (position, (name, _)) in members.iter().enumerate() {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -100,7 +112,11 @@ fn check_names(members: &[Member<'_>]) -> Result<(), DecodeError> {
             return Err(DecodeError::malformed(name, EXPECTED, "this name"));
         }
         // Which of two values counts would depend on the reader, so neither does.
-        if members.iter().take(position).any(|(earlier, _)| earlier == name) {
+        if members
+            .iter()
+            .take(position)
+            .any(|(earlier, _)| earlier == name)
+        {
             return Err(DecodeError::malformed(name, "one value", "a second one"));
         }
     }
@@ -110,9 +126,11 @@ fn check_names(members: &[Member<'_>]) -> Result<(), DecodeError> {
 /// An attribute of type String, URI-reference or media type: not empty, no control characters.
 fn text<'a>(name: &'static str, content: Content<'a>) -> Result<Cow<'a, str>, DecodeError> {
     match content {
-        Content::Text(text) if text.is_empty() => {
-            Err(DecodeError::malformed(name, "a string that is not empty", "an empty one"))
-        }
+        Content::Text(text) if text.is_empty() => Err(DecodeError::malformed(
+            name,
+            "a string that is not empty",
+            "an empty one",
+        )),
         Content::Text(text) => legal(name, text),
         other => Err(DecodeError::malformed(name, "a string", other.describe())),
     }
@@ -125,10 +143,18 @@ fn legal<'a>(name: &str, text: Cow<'a, str>) -> Result<Cow<'a, str>, DecodeError
         (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
     };
     let printable_ascii = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if printable_ascii || !text.chars().any(|char| char.is_control() || noncharacter(char)) {
+    if printable_ascii
+        || !text
+            .chars()
+            .any(|char| char.is_control() || noncharacter(char))
+    {
         return Ok(text);
     }
-    Err(DecodeError::malformed(name, "a string without control characters", excerpt(&text)))
+    Err(DecodeError::malformed(
+        name,
+        "a string without control characters",
+        excerpt(&text),
+    ))
 }
 
 fn timestamp(content: Content<'_>) -> Result<DateTime<Utc>, DecodeError> {
@@ -146,7 +172,11 @@ fn timestamp(content: Content<'_>) -> Result<DateTime<Utc>, DecodeError> {
 fn absolute_uri(content: Content<'_>) -> Result<Option<Url>, DecodeError> {
     match content {
         Content::Text(text) => Ok(Url::parse(&text).ok()),
-        other => Err(DecodeError::malformed("dataschema", "a URI in a string", other.describe())),
+        other => Err(DecodeError::malformed(
+            "dataschema",
+            "a URI in a string",
+            other.describe(),
+        )),
     }
 }
 
@@ -156,19 +186,27 @@ fn base64(content: Content<'_>) -> Result<Vec<u8>, DecodeError> {
         Content::Text(text) => BASE64_STANDARD
             .decode(text.as_bytes())
             .map_err(|error| DecodeError::malformed("data_base64", EXPECTED, error.to_string())),
-        other => Err(DecodeError::malformed("data_base64", EXPECTED, other.describe())),
+        other => Err(DecodeError::malformed(
+            "data_base64",
+            EXPECTED,
+            other.describe(),
+        )),
     }
 }
 
 /// An extension that is no CloudEvents type is dropped: its sender may lose it, the event must not be lost with it.
 fn extension(name: &str, content: Content<'_>) -> Result<Option<ExtensionValue>, DecodeError> {
     match content {
-        Content::Text(text) => Ok(Some(ExtensionValue::String(legal(name, text)?.into_owned()))),
+        Content::Text(text) => Ok(Some(ExtensionValue::String(
+            legal(name, text)?.into_owned(),
+        ))),
         Content::Boolean(value) => Ok(Some(ExtensionValue::Boolean(value))),
         Content::Integer(value) => Ok(Some(ExtensionValue::Integer(value.into()))),
-        Content::OutOfRange(value) => {
-            Err(DecodeError::malformed(name, "an integer of at most 32 bits, or a string", excerpt(&value)))
-        }
+        Content::OutOfRange(value) => Err(DecodeError::malformed(
+            name,
+            "an integer of at most 32 bits, or a string",
+            excerpt(&value),
+        )),
         Content::NoScalar(_) | Content::Null | Content::Data(_) => Ok(None),
     }
 }
@@ -181,13 +219,19 @@ fn runtime_data(
 ) -> Result<Option<Data>, DecodeError> {
     match (data, data_base64) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(DecodeError::malformed("data_base64", "either data or data_base64", "both")),
-        (Some(Value::String(text)), None) if !datacontenttype.is_none_or(is_json) => Ok(Some(Data::String(text))),
+        (Some(_), Some(_)) => Err(DecodeError::malformed(
+            "data_base64",
+            "either data or data_base64",
+            "both",
+        )),
+        (Some(Value::String(text)), None) if !datacontenttype.is_none_or(is_json) => {
+            Ok(Some(Data::String(text)))
+        }
         (Some(value), None) => Ok(Some(Data::Json(value))),
         // "May further interpret this binary data according to the datacontenttype": without one, nothing may be assumed.
-        (None, Some(bytes)) if datacontenttype.is_some_and(is_json) => {
-            Ok(Some(serde_json::from_slice(&bytes).map_or(Data::Binary(bytes), Data::Json)))
-        }
+        (None, Some(bytes)) if datacontenttype.is_some_and(is_json) => Ok(Some(
+            serde_json::from_slice(&bytes).map_or(Data::Binary(bytes), Data::Json),
+        )),
         (None, Some(bytes)) => Ok(Some(Data::Binary(bytes))),
     }
 }

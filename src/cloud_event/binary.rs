@@ -19,7 +19,11 @@ const PREFIX: &str = "ce-";
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// The event of a request in binary mode.
-pub(super) fn from_binary(headers: &HeaderMap, content_type: Option<&str>, body: &[u8]) -> Result<Event, DecodeError> {
+pub(super) fn from_binary(
+    headers: &HeaderMap,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Event, DecodeError> {
     if !headers.contains_key("ce-specversion") {
         return Err(DecodeError::missing(
             "ce-specversion",
@@ -34,7 +38,9 @@ pub(super) fn from_binary(headers: &HeaderMap, content_type: Option<&str>, body:
         .filter(|(name, _)| *name != "datacontenttype")
         .map(|(name, value)| member(name, value))
         .collect::<Result<Vec<_>, _>>();
-    let mut event = members.and_then(attributes::event).map_err(|error| error.under(PREFIX))?;
+    let mut event = members
+        .and_then(attributes::event)
+        .map_err(|error| error.under(PREFIX))?;
     if let Some(content_type) = content_type {
         event.set_datacontenttype(Some(content_type));
     }
@@ -46,18 +52,37 @@ pub(super) fn from_binary(headers: &HeaderMap, content_type: Option<&str>, body:
 
 fn member<'a>(name: &'a str, value: &'a HeaderValue) -> Result<Member<'a>, DecodeError> {
     if matches!(name, "data" | "data_base64") {
-        return Err(DecodeError::malformed(name, "the data as the body", "a header"));
+        return Err(DecodeError::malformed(
+            name,
+            "the data as the body",
+            "a header",
+        ));
     }
-    Ok((Cow::Borrowed(name), Content::Text(decoded(name, value.as_bytes())?)))
+    Ok((
+        Cow::Borrowed(name),
+        Content::Text(decoded(name, value.as_bytes())?),
+    ))
 }
 
 /// Undoes double quotes, then one round of percent-encoding, in this order (section 3.1.3.2).
 fn decoded<'a>(name: &str, value: &'a [u8]) -> Result<Cow<'a, str>, DecodeError> {
-    let invalid =
-        |bytes: &[u8]| DecodeError::malformed(name, "percent-encoded UTF-8", excerpt(&String::from_utf8_lossy(bytes)));
+    let invalid = |bytes: &[u8]| {
+        DecodeError::malformed(
+            name,
+            "percent-encoded UTF-8",
+            excerpt(&String::from_utf8_lossy(bytes)),
+        )
+    };
     let text = match unquoted(value) {
-        Some(text) => Cow::Owned(percent_decode(&text).decode_utf8().map_err(|_| invalid(value))?.into_owned()),
-        None => percent_decode(value).decode_utf8().map_err(|_| invalid(value))?,
+        Some(text) => Cow::Owned(
+            percent_decode(&text)
+                .decode_utf8()
+                .map_err(|_| invalid(value))?
+                .into_owned(),
+        ),
+        None => percent_decode(value)
+            .decode_utf8()
+            .map_err(|_| invalid(value))?,
     };
     Ok(text)
 }
@@ -81,10 +106,15 @@ fn data(content_type: Option<&str>, body: &[u8]) -> Result<Data, DecodeError> {
     if content_type.is_some_and(is_json) {
         return serde_json::from_slice(body)
             .map(Data::Json)
-            .map_err(|error| DecodeError::json("data", "JSON, as Content-Type says", body, &error));
+            .map_err(|error| {
+                DecodeError::json("data", "JSON, as Content-Type says", body, &error)
+            });
     }
-    let is_text =
-        content_type.is_some_and(|value| value.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("text/")));
+    let is_text = content_type.is_some_and(|value| {
+        value
+            .get(..5)
+            .is_some_and(|start| start.eq_ignore_ascii_case("text/"))
+    });
     match str::from_utf8(body) {
         Ok(text) if is_text => Ok(Data::String(text.to_owned())),
         _ => Ok(Data::Binary(body.to_vec())),
@@ -97,9 +127,10 @@ pub fn to_binary(event: &Event) -> (HeaderMap, Vec<u8>) {
     let mut set = |name: &str, value: &str| {
         let value: Cow<'_, str> = utf8_percent_encode(value, ENCODED).into();
         // Legal names and encoded values are always legal headers.
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(format!("{PREFIX}{name}").as_bytes()), HeaderValue::from_str(&value))
-        {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(format!("{PREFIX}{name}").as_bytes()),
+            HeaderValue::from_str(&value),
+        ) {
             headers.insert(name, value);
         }
     };
@@ -119,7 +150,9 @@ pub fn to_binary(event: &Event) -> (HeaderMap, Vec<u8>) {
     for (name, value) in event.iter_extensions() {
         set(name, &value.to_string());
     }
-    if let Some(Ok(content_type)) = content_type(event).map(|value| HeaderValue::from_bytes(value.as_bytes())) {
+    if let Some(Ok(content_type)) =
+        content_type(event).map(|value| HeaderValue::from_bytes(value.as_bytes()))
+    {
         headers.insert(CONTENT_TYPE, content_type);
     }
     (headers, body(event))
@@ -138,7 +171,9 @@ fn body(event: &Event) -> Vec<u8> {
         Some(Data::Json(value)) => value.to_string().into_bytes(),
         // A string where JSON is declared is a JSON string, as in the JSON format.
         Some(Data::String(text)) if event.datacontenttype().is_none_or(is_json) => {
-            serde_json::Value::from(text.as_str()).to_string().into_bytes()
+            serde_json::Value::from(text.as_str())
+                .to_string()
+                .into_bytes()
         }
         Some(Data::String(text)) => text.clone().into_bytes(),
         Some(Data::Binary(bytes)) => bytes.clone(),

@@ -56,11 +56,20 @@ impl DecodeError {
     }
 
     /// What `serde_json` has to say about `json`, without more of the input than an excerpt.
-    pub(super) fn json(path: &str, expected: &'static str, json: &[u8], error: &serde_json::Error) -> DecodeError {
+    pub(super) fn json(
+        path: &str,
+        expected: &'static str,
+        json: &[u8],
+        error: &serde_json::Error,
+    ) -> DecodeError {
         let reason = error.to_string();
         // serde_json keeps no code for this one; its limit is 128.
         if reason.starts_with("recursion limit exceeded") {
-            return DecodeError::malformed(path, "JSON nested at most 128 levels deep", "deeper nesting");
+            return DecodeError::malformed(
+                path,
+                "JSON nested at most 128 levels deep",
+                "deeper nesting",
+            );
         }
         if json.trim_ascii().is_empty() {
             return DecodeError::malformed(path, expected, "an empty body");

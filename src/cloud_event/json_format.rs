@@ -59,7 +59,11 @@ impl<'de> Visitor<'de> for MembersVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
         let mut members = Vec::with_capacity(16);
         while let Some(Name(name)) = map.next_key()? {
-            let content = if name == "data" { Content::Data(map.next_value()?) } else { map.next_value()? };
+            let content = if name == "data" {
+                Content::Data(map.next_value()?)
+            } else {
+                map.next_value()?
+            };
             members.push((name, content));
         }
         Ok(Members(members))
@@ -93,11 +97,13 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Content<'de>, E> {
-        Ok(i32::try_from(value).map_or_else(|_| Content::OutOfRange(value.to_string()), Content::Integer))
+        Ok(i32::try_from(value)
+            .map_or_else(|_| Content::OutOfRange(value.to_string()), Content::Integer))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Content<'de>, E> {
-        Ok(i32::try_from(value).map_or_else(|_| Content::OutOfRange(value.to_string()), Content::Integer))
+        Ok(i32::try_from(value)
+            .map_or_else(|_| Content::OutOfRange(value.to_string()), Content::Integer))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Content<'de>, E> {

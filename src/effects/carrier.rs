@@ -19,5 +19,7 @@ pub(super) fn dispatch(key: Uuid, dispatch: &Dispatch) -> Outcome {
         };
     }
     let (number, _) = key.as_u64_pair();
-    Outcome::Dispatched { tracking_id: format!("SIM{number:020}") }
+    Outcome::Dispatched {
+        tracking_id: format!("SIM{number:020}"),
+    }
 }

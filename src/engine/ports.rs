@@ -28,7 +28,11 @@ impl Clock for SystemClock {
 pub trait Effects: Send + Sync {
     /// Performs an effect under its idempotency key: asked again under the same key, it gives the same outcome and
     /// does nothing twice. `budget` bounds the call.
-    fn perform<'a>(&'a self, effect: &'a Effect, budget: Duration) -> BoxFuture<'a, Result<Outcome, EffectError>>;
+    fn perform<'a>(
+        &'a self,
+        effect: &'a Effect,
+        budget: Duration,
+    ) -> BoxFuture<'a, Result<Outcome, EffectError>>;
 }
 
 /// There is no definite answer. It may have been done or not: ask again under the same key.

@@ -38,7 +38,11 @@ pub(super) struct Transaction {
 
 impl Transaction {
     fn accept(&self, decision: Decision<Rows>) -> Writes {
-        let Decision { state, events, effect } = decision;
+        let Decision {
+            state,
+            events,
+            effect,
+        } = decision;
         let intent = effect.map(|effect| Intent {
             order_id: self.case.order_id(),
             effect,
@@ -58,7 +62,9 @@ impl Transaction {
 
     /// The outgoing events as they are stored: in the JSON format, which has no line breaks, one per line.
     fn envelopes(&self, events: Vec<Outgoing>) -> Option<Vec<u8>> {
-        let lines = events.into_iter().map(|event| cloud_event::to_json(&compose(event, &self.cause, self.now)));
+        let lines = events
+            .into_iter()
+            .map(|event| cloud_event::to_json(&compose(event, &self.cause, self.now)));
         lines.reduce(|mut all, line| {
             all.push(b'\n');
             all.extend(line);
@@ -100,10 +106,16 @@ impl Work for Transaction {
     }
 
     fn apply(&self, loaded: &Loaded) -> Change {
-        let context = Context { catalog: &self.catalog, time: self.cause.time, event_id: &self.event_id };
+        let context = Context {
+            catalog: &self.catalog,
+            time: self.cause.time,
+            event_id: &self.event_id,
+        };
         match self.case.decide(&context, loaded) {
             Ok(Verdict::Accept(decision)) => Change::Write(Box::new(self.accept(decision))),
-            Ok(Verdict::Ignore(reason)) => Change::Write(Box::new(self.record(Answer::Ignored(reason)))),
+            Ok(Verdict::Ignore(reason)) => {
+                Change::Write(Box::new(self.record(Answer::Ignored(reason))))
+            }
             Ok(Verdict::Defer(reason)) => Change::Nothing(Answer::Deferred(reason)),
             Ok(Verdict::Reject(reason)) => Change::Nothing(Answer::Rejected(reason)),
             Err(invalid) => Change::Nothing(Answer::Unreadable(invalid.to_string())),

@@ -22,7 +22,9 @@ impl Amount {
 
     /// The amount of that many minor units; `None` outside 0 to [`MAX_AMOUNT`].
     pub fn from_minor_units(minor_units: i64) -> Option<Self> {
-        (0..=MAX_AMOUNT).contains(&minor_units).then_some(Self(minor_units))
+        (0..=MAX_AMOUNT)
+            .contains(&minor_units)
+            .then_some(Self(minor_units))
     }
 
     /// Minor units.
@@ -37,7 +39,9 @@ impl Amount {
 
     /// That many times the amount; `None` beyond [`MAX_AMOUNT`].
     pub fn times(self, quantity: Quantity) -> Option<Self> {
-        self.0.checked_mul(i64::from(quantity.get())).and_then(Self::from_minor_units)
+        self.0
+            .checked_mul(i64::from(quantity.get()))
+            .and_then(Self::from_minor_units)
     }
 }
 
@@ -45,8 +49,9 @@ impl TryFrom<i64> for Amount {
     type Error = String;
 
     fn try_from(minor_units: i64) -> Result<Self, String> {
-        Self::from_minor_units(minor_units)
-            .ok_or_else(|| format!("must be between 0 and {MAX_AMOUNT} minor units, got {minor_units}"))
+        Self::from_minor_units(minor_units).ok_or_else(|| {
+            format!("must be between 0 and {MAX_AMOUNT} minor units, got {minor_units}")
+        })
     }
 }
 

@@ -1,7 +1,9 @@
 //! The envelope: deterministic ids, causality and trace context around a payload.
 
 use chrono::{DateTime, Utc};
-use cloudevents::{AttributesReader, Data, Event, EventBuilder, EventBuilderV10, event::ExtensionValue};
+use cloudevents::{
+    AttributesReader, Data, Event, EventBuilder, EventBuilderV10, event::ExtensionValue,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -24,7 +26,10 @@ pub struct Invalid {
 impl Invalid {
     /// A problem at a path.
     pub fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: problem.into() }
+        Self {
+            path: path.into(),
+            problem: problem.into(),
+        }
     }
 
     /// Reads `T` out of `value`, which stands at `root`.
@@ -43,7 +48,10 @@ impl Invalid {
                 ("", path) => path.to_owned(),
                 (root, path) => format!("{root}.{path}"),
             };
-            Self { path, problem: error.into_inner().to_string() }
+            Self {
+                path,
+                problem: error.into_inner().to_string(),
+            }
         })
     }
 }
@@ -113,7 +121,13 @@ impl Outgoing {
     pub fn attempt<E: Payload>(payload: &E, attempt: u32) -> Self {
         // A payload is a plain struct of strings, numbers and lists: it always has a JSON form.
         let data = serde_json::to_value(payload).unwrap_or_default();
-        Self { event_type: E::TYPE, service: E::SERVICE, order_id: payload.order_id(), attempt, data }
+        Self {
+            event_type: E::TYPE,
+            service: E::SERVICE,
+            order_id: payload.order_id(),
+            attempt,
+            data,
+        }
     }
 
     /// The CloudEvents `id`: a UUIDv5 of order, type and attempt.
@@ -149,7 +163,11 @@ pub fn compose(outgoing: Outgoing, cause: &Cause, time: DateTime<Utc>) -> Event 
 /// from the event's id, so that the same event always carries the same context.
 fn traceparent(order: OrderId, id: Uuid, cause: &Cause) -> String {
     let own_trace = order.0.simple().to_string();
-    let trace = cause.traceparent.as_deref().and_then(trace_id).unwrap_or(&own_trace);
+    let trace = cause
+        .traceparent
+        .as_deref()
+        .and_then(trace_id)
+        .unwrap_or(&own_trace);
     let (span, _) = id.as_u64_pair();
     format!("00-{trace}-{span:016x}-01")
 }
@@ -157,12 +175,21 @@ fn traceparent(order: OrderId, id: Uuid, cause: &Cause) -> String {
 /// The trace id of a version 00 `traceparent` (W3C Trace Context, section 3.2.2); `None` when it is malformed.
 fn trace_id(traceparent: &str) -> Option<&str> {
     let mut parts = traceparent.split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        text.len() == length
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     let set = |text: &str| text.bytes().any(|byte| byte != b'0');
-    let valid = version == "00" && hex(trace, 32) && set(trace) && hex(span, 16) && set(span) && hex(flags, 2);
+    let valid = version == "00"
+        && hex(trace, 32)
+        && set(trace)
+        && hex(span, 16)
+        && set(span)
+        && hex(flags, 2);
     (valid && parts.next().is_none()).then_some(trace)
 }
 
@@ -173,14 +200,20 @@ fn trace_id(traceparent: &str) -> Option<&str> {
 /// other, or the subject names another order than the data.
 pub fn decode<E: Payload>(event: &Event) -> Result<E, Invalid> {
     let Some(Data::Json(data)) = event.data() else {
-        return Err(Invalid::new("data", format!("must be a JSON object with the fields of {}", E::TYPE)));
+        return Err(Invalid::new(
+            "data",
+            format!("must be a JSON object with the fields of {}", E::TYPE),
+        ));
     };
     let payload: E = Invalid::read("data", data)?;
     payload.check()?;
     match order_of(event)? {
         Some(order) if order != payload.order_id() => Err(Invalid::new(
             "subject",
-            format!("must be orders/{} as in the data, got orders/{order}", payload.order_id()),
+            format!(
+                "must be orders/{} as in the data, got orders/{order}",
+                payload.order_id()
+            ),
         )),
         _ => Ok(payload),
     }
@@ -191,7 +224,9 @@ pub fn decode<E: Payload>(event: &Event) -> Result<E, Invalid> {
 /// # Errors
 /// When there is a subject of another form.
 pub fn order_of(event: &Event) -> Result<Option<OrderId>, Invalid> {
-    let Some(subject) = event.subject() else { return Ok(None) };
+    let Some(subject) = event.subject() else {
+        return Ok(None);
+    };
     subject
         .strip_prefix("orders/")
         .and_then(|id| Uuid::try_parse(id).ok())

@@ -46,8 +46,21 @@ pub struct NewOrder {
 impl NewOrder {
     /// The order under its id.
     pub fn with_id(self, order_id: OrderId) -> Order {
-        let Self { customer, lines, currency, ship_to, payment_method } = self;
-        Order { order_id, customer, lines, currency, ship_to, payment_method }
+        let Self {
+            customer,
+            lines,
+            currency,
+            ship_to,
+            payment_method,
+        } = self;
+        Order {
+            order_id,
+            customer,
+            lines,
+            currency,
+            ship_to,
+            payment_method,
+        }
     }
 }
 
@@ -139,7 +152,10 @@ impl Invoice {
         let (net, tax) = (self.net_amount.minor_units(), self.tax_amount.minor_units());
         Err(Invalid::new(
             "data.invoice.totalAmount",
-            format!("must be netAmount + taxAmount ({net} + {tax}), got {}", self.total_amount.minor_units()),
+            format!(
+                "must be netAmount + taxAmount ({net} + {tax}), got {}",
+                self.total_amount.minor_units()
+            ),
         ))
     }
 }
@@ -163,7 +179,9 @@ fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Line>, D::Err
     match lines.len() {
         1..=MAX_LINES => Ok(lines),
         0 => Err(D::Error::custom("must have at least 1 line")),
-        count => Err(D::Error::custom(format!("must have at most {MAX_LINES} lines, got {count}"))),
+        count => Err(D::Error::custom(format!(
+            "must have at most {MAX_LINES} lines, got {count}"
+        ))),
     }
 }
 
@@ -171,7 +189,9 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     let text = String::deserialize(deserializer)?;
     let length = text.chars().count();
     if text.trim().is_empty() || length > MAX_TEXT || text.chars().any(char::is_control) {
-        return Err(D::Error::custom(format!("must be 1 to {MAX_TEXT} characters without control characters")));
+        return Err(D::Error::custom(format!(
+            "must be 1 to {MAX_TEXT} characters without control characters"
+        )));
     }
     Ok(text)
 }
@@ -180,6 +200,8 @@ fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error>
     let address = text(deserializer)?;
     match address.split_once('@') {
         Some((mailbox, domain)) if !mailbox.is_empty() && !domain.is_empty() => Ok(address),
-        _ => Err(D::Error::custom("must be an e-mail address, such as ada@example.com")),
+        _ => Err(D::Error::custom(
+            "must be an e-mail address, such as ada@example.com",
+        )),
     }
 }

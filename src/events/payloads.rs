@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Amount, CurrencyCode, Invalid, Invoice, Line, Order, OrderId, Payload, Payment, Quantity, ReasonCode, Sku,
+    Amount, CurrencyCode, Invalid, Invoice, Line, Order, OrderId, Payload, Payment, Quantity,
+    ReasonCode, Sku,
 };
 
 /// Declares a payload: its fields, its type name and the service that publishes it.

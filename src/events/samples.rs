@@ -5,11 +5,12 @@ use cloudevents::Event;
 use uuid::Uuid;
 
 use super::{
-    Address, Amount, BillingCompleted, BillingRejected, CATALOGUE, CancelRequester, Cause, CreditNoteIssued, Customer,
-    Invoice, InvoiceVoided, Line, Order, OrderCancelRequested, OrderCancelled, OrderCompleted, OrderId,
-    OrderNeedsAttention, OrderPlaced, Outgoing, Payment, PaymentDeclined, PaymentRefunded, PaymentSuccessful,
-    Quantity, ReasonCode, RefundFailed, ShipmentCancelled, ShipmentDispatched, ShipmentFailed, ShipmentPrepared,
-    ShortLine, StockReleased, StockReserved, StockShortage, compose, event_id, short_name,
+    Address, Amount, BillingCompleted, BillingRejected, CATALOGUE, CancelRequester, Cause,
+    CreditNoteIssued, Customer, Invoice, InvoiceVoided, Line, Order, OrderCancelRequested,
+    OrderCancelled, OrderCompleted, OrderId, OrderNeedsAttention, OrderPlaced, Outgoing, Payment,
+    PaymentDeclined, PaymentRefunded, PaymentSuccessful, Quantity, ReasonCode, RefundFailed,
+    ShipmentCancelled, ShipmentDispatched, ShipmentFailed, ShipmentPrepared, ShortLine,
+    StockReleased, StockReserved, StockShortage, compose, event_id, short_name,
 };
 
 /// The order that the samples are about.
@@ -17,16 +18,27 @@ pub const ORDER_ID: OrderId = OrderId(Uuid::from_u128(0x0199_c0de_0000_7000_8000
 
 /// When everything in the samples happened.
 pub fn time() -> DateTime<Utc> {
-    Utc.with_ymd_and_hms(2026, 1, 15, 9, 30, 0).single().unwrap_or_default()
+    Utc.with_ymd_and_hms(2026, 1, 15, 9, 30, 0)
+        .single()
+        .unwrap_or_default()
 }
 
 /// The sample of an event type, `OrderPlaced` or `Sales.OrderPlaced`, about the given order; `None` for a type that
 /// the catalogue does not have.
 pub fn event(event_type: &str, order_id: OrderId) -> Option<Event> {
     let name = short_name(event_type);
-    let known = CATALOGUE.iter().find(|known| short_name(known.name) == name)?;
-    let outgoing = outgoing(order_id).into_iter().find(|outgoing| outgoing.event_type == known.name)?;
-    let cause = Cause { id: None, traceparent: None, tracestate: None, time: time() };
+    let known = CATALOGUE
+        .iter()
+        .find(|known| short_name(known.name) == name)?;
+    let outgoing = outgoing(order_id)
+        .into_iter()
+        .find(|outgoing| outgoing.event_type == known.name)?;
+    let cause = Cause {
+        id: None,
+        traceparent: None,
+        tracestate: None,
+        time: time(),
+    };
     Some(compose(outgoing, &cause, time()))
 }
 
@@ -34,7 +46,10 @@ pub fn event(event_type: &str, order_id: OrderId) -> Option<Event> {
 pub fn order(order_id: OrderId) -> Order {
     Order {
         order_id,
-        customer: Customer { customer_id: "c-1001".to_owned(), email: "ada@example.com".to_owned() },
+        customer: Customer {
+            customer_id: "c-1001".to_owned(),
+            email: "ada@example.com".to_owned(),
+        },
         lines: lines(),
         currency: code("EUR"),
         ship_to: Address {
@@ -62,7 +77,10 @@ fn amount(minor_units: i64) -> Amount {
     Amount::from_minor_units(minor_units).unwrap_or(Amount::ZERO)
 }
 
-#[expect(clippy::panic, reason = "the samples are constants of this file, and a test reads every one of them")]
+#[expect(
+    clippy::panic,
+    reason = "the samples are constants of this file, and a test reads every one of them"
+)]
 fn code<T: TryFrom<String>>(text: &str) -> T {
     T::try_from(text.to_owned()).unwrap_or_else(|_| panic!("{text} is no valid code"))
 }
@@ -82,21 +100,38 @@ fn outgoing(order_id: OrderId) -> Vec<Outgoing> {
     let total = invoice.total_amount;
     let payment_id = event_id(order_id, "payment", 1);
     let charge = event_id(order_id, "charge", 1);
-    let payment =
-        Payment { payment_id, provider_reference: format!("ch_{}", charge.simple()), amount: total, attempt: 1 };
+    let payment = Payment {
+        payment_id,
+        provider_reference: format!("ch_{}", charge.simple()),
+        amount: total,
+        attempt: 1,
+    };
     let shipment_id = event_id(order_id, "shipment", 1);
     let reservation_id = event_id(order_id, "reservation", 1);
-    let short = ShortLine { sku: code("LAST-1"), wanted: Quantity::ONE, available: 0 };
+    let short = ShortLine {
+        sku: code("LAST-1"),
+        wanted: Quantity::ONE,
+        available: 0,
+    };
     let text = str::to_owned;
     vec![
-        Outgoing::once(&OrderPlaced { order: order.clone() }),
-        Outgoing::once(&BillingCompleted { order: order.clone(), invoice: invoice.clone() }),
+        Outgoing::once(&OrderPlaced {
+            order: order.clone(),
+        }),
+        Outgoing::once(&BillingCompleted {
+            order: order.clone(),
+            invoice: invoice.clone(),
+        }),
         Outgoing::once(&BillingRejected {
             order_id,
             reason_code: ReasonCode::UnknownCountry,
             detail: text("there is no tax rate for AQ"),
         }),
-        Outgoing::once(&PaymentSuccessful { order: order.clone(), invoice, payment }),
+        Outgoing::once(&PaymentSuccessful {
+            order: order.clone(),
+            invoice,
+            payment,
+        }),
         Outgoing::attempt(
             &PaymentDeclined {
                 order_id,
@@ -113,9 +148,20 @@ fn outgoing(order_id: OrderId) -> Vec<Outgoing> {
             lines: order.lines,
             expires_at: time() + Duration::hours(24),
         }),
-        Outgoing::once(&StockShortage { order_id, reason_code: ReasonCode::OutOfStock, short_lines: vec![short] }),
-        Outgoing::once(&ShipmentPrepared { order_id, shipment_id }),
-        Outgoing::once(&ShipmentDispatched { order_id, shipment_id, tracking_id: text("SIM00000000000000000001") }),
+        Outgoing::once(&StockShortage {
+            order_id,
+            reason_code: ReasonCode::OutOfStock,
+            short_lines: vec![short],
+        }),
+        Outgoing::once(&ShipmentPrepared {
+            order_id,
+            shipment_id,
+        }),
+        Outgoing::once(&ShipmentDispatched {
+            order_id,
+            shipment_id,
+            tracking_id: text("SIM00000000000000000001"),
+        }),
         Outgoing::once(&ShipmentFailed {
             order_id,
             shipment_id,
@@ -148,7 +194,11 @@ fn outgoing(order_id: OrderId) -> Vec<Outgoing> {
             reason_code: ReasonCode::RefundRefused,
             detail: text("the card's bank refused the refund"),
         }),
-        Outgoing::once(&InvoiceVoided { order_id, invoice_id, reason_code: ReasonCode::CardDeclined }),
+        Outgoing::once(&InvoiceVoided {
+            order_id,
+            invoice_id,
+            reason_code: ReasonCode::CardDeclined,
+        }),
         Outgoing::once(&CreditNoteIssued {
             order_id,
             invoice_id,
@@ -163,8 +213,15 @@ fn outgoing(order_id: OrderId) -> Vec<Outgoing> {
             reason_code: ReasonCode::CustomerRequest,
         }),
         Outgoing::once(&OrderCompleted { order_id }),
-        Outgoing::once(&OrderCancelled { order_id, reason_code: ReasonCode::CustomerRequest, refunded: true }),
-        Outgoing::once(&OrderNeedsAttention { order_id, reason_code: ReasonCode::RefundRefused }),
+        Outgoing::once(&OrderCancelled {
+            order_id,
+            reason_code: ReasonCode::CustomerRequest,
+            refunded: true,
+        }),
+        Outgoing::once(&OrderNeedsAttention {
+            order_id,
+            reason_code: ReasonCode::RefundRefused,
+        }),
     ]
 }
 
@@ -175,7 +232,8 @@ mod tests {
     #[test]
     fn there_is_a_sample_of_every_event_type() {
         for known in CATALOGUE {
-            let event = event(known.name, ORDER_ID).unwrap_or_else(|| panic!("no sample of {}", known.name));
+            let event = event(known.name, ORDER_ID)
+                .unwrap_or_else(|| panic!("no sample of {}", known.name));
             let read = crate::cloud_event::from_json(&crate::cloud_event::to_json(&event)).unwrap();
             assert_eq!(event, read);
         }

@@ -7,9 +7,7 @@ use cloudevents::Event;
 use crate::{
     events::{Invalid, OrderId, Payload, decode},
     sales::{
-        Context, Decision, Effect, Outcome, State, Verdict,
-        status::Summary,
-        verdict::SharedRows,
+        Context, Decision, Effect, Outcome, State, Verdict, status::Summary, verdict::SharedRows,
     },
     store::Loaded,
 };
@@ -72,14 +70,20 @@ pub struct On<S, E> {
 
 /// An event of type `E` is decided by `decide`.
 pub const fn on<S, E>(decide: Decide<S, E>) -> On<S, E> {
-    On { decide, locks: None }
+    On {
+        decide,
+        locks: None,
+    }
 }
 
 impl<S, E> On<S, E> {
     /// The decision needs these shared rows too.
     #[must_use]
     pub const fn locking(self, locks: Locks<S, E>) -> Self {
-        Self { decide: self.decide, locks: Some(locks) }
+        Self {
+            decide: self.decide,
+            locks: Some(locks),
+        }
     }
 }
 
@@ -95,7 +99,12 @@ impl<S: State + 'static, E: Payload + Send + Sync + 'static> Rule for On<S, E> {
     fn read(&'static self, event: &Event) -> Result<Box<dyn Case>, Invalid> {
         let payload: E = decode(event)?;
         let order_id = payload.order_id();
-        Ok(Box::new(Given { order_id, subject: payload, decide: self.decide, locks: self.locks }))
+        Ok(Box::new(Given {
+            order_id,
+            subject: payload,
+            decide: self.decide,
+            locks: self.locks,
+        }))
     }
 }
 
@@ -113,7 +122,12 @@ pub fn given<S: State + 'static, T: Send + Sync + 'static>(
     subject: T,
     decide: Decide<S, T>,
 ) -> Box<dyn Case> {
-    Box::new(Given { order_id, subject, decide, locks: None })
+    Box::new(Given {
+        order_id,
+        subject,
+        decide,
+        locks: None,
+    })
 }
 
 impl<S: State, T: Send + Sync> Case for Given<S, T> {
@@ -135,17 +149,33 @@ impl<S: State, T: Send + Sync> Case for Given<S, T> {
 }
 
 fn read_own<S: State>(own: Option<&[u8]>) -> Result<Option<S>, Invalid> {
-    let unreadable = |error: serde_json::Error| Invalid::new(format!("stored row of {}", S::OWNER), error.to_string());
-    own.map(serde_json::from_slice).transpose().map_err(unreadable)
+    let unreadable = |error: serde_json::Error| {
+        Invalid::new(format!("stored row of {}", S::OWNER), error.to_string())
+    };
+    own.map(serde_json::from_slice)
+        .transpose()
+        .map_err(unreadable)
 }
 
 fn erase<S: State>(verdict: Verdict<S>) -> Verdict<Rows> {
     match verdict {
-        Verdict::Accept(Decision { state, events, effect }) => {
+        Verdict::Accept(Decision {
+            state,
+            events,
+            effect,
+        }) => {
             // A state is a plain struct of strings, numbers and lists: it always has a JSON form.
             let own = serde_json::to_vec(&state).unwrap_or_default();
-            let rows = Rows { own, shared: state.shared_rows(), summary: state.summary() };
-            Verdict::Accept(Decision { state: rows, events, effect })
+            let rows = Rows {
+                own,
+                shared: state.shared_rows(),
+                summary: state.summary(),
+            };
+            Verdict::Accept(Decision {
+                state: rows,
+                events,
+                effect,
+            })
         }
         Verdict::Ignore(reason) => Verdict::Ignore(reason),
         Verdict::Defer(reason) => Verdict::Defer(reason),
@@ -181,7 +211,13 @@ impl<S: State + 'static> Settle for SettledBy<S> {
     }
 
     fn read(&self, order_id: OrderId, effect: Effect, outcome: Outcome) -> Box<dyn Case> {
-        Box::new(Settled { order_id, effect, outcome, decide: self.decide, state: PhantomData })
+        Box::new(Settled {
+            order_id,
+            effect,
+            outcome,
+            decide: self.decide,
+            state: PhantomData,
+        })
     }
 }
 
@@ -204,6 +240,11 @@ impl<S: State> Case for Settled<S> {
 
     fn decide(&self, context: &Context<'_>, loaded: &Loaded) -> Result<Verdict<Rows>, Invalid> {
         let state = read_own::<S>(loaded.own.as_deref())?;
-        Ok(erase((self.decide)(context, state.as_ref(), &self.effect, &self.outcome)))
+        Ok(erase((self.decide)(
+            context,
+            state.as_ref(),
+            &self.effect,
+            &self.outcome,
+        )))
     }
 }

@@ -12,16 +12,25 @@ use super::problem::Problem;
 /// A JSON body. Never empty: the host would wait for an empty answer until the function's time-out.
 pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     let mut response = (status, body.into()).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
 /// The invocation is done: what the host wants of a custom handler. `logs` appear in the invocation's log.
 pub(super) fn invocation_done(logs: &[String]) -> Response {
     if logs.is_empty() {
-        return json(StatusCode::OK, r#"{"Outputs":{},"Logs":[],"ReturnValue":null}"#);
+        return json(
+            StatusCode::OK,
+            r#"{"Outputs":{},"Logs":[],"ReturnValue":null}"#,
+        );
     }
-    json(StatusCode::OK, json!({ "Outputs": {}, "Logs": logs, "ReturnValue": null }).to_string())
+    json(
+        StatusCode::OK,
+        json!({ "Outputs": {}, "Logs": logs, "ReturnValue": null }).to_string(),
+    )
 }
 
 /// Not done: whoever called is to call again.

@@ -13,7 +13,9 @@ use uuid::Uuid;
 use crate::{
     cloud_event::is_json,
     engine::{Engine, Reply},
-    events::{CancelRequester, Invalid, NewOrder, Order, OrderId, OrderPlaced, ReasonCode, event_id},
+    events::{
+        CancelRequester, Invalid, NewOrder, Order, OrderId, OrderPlaced, ReasonCode, event_id,
+    },
     functions::{Function, rule::given},
     sales::{
         Catalog, State as _,
@@ -38,86 +40,150 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
 pub(super) fn route(function: &'static Function) -> MethodRouter<App> {
     match function.name {
         "place-order" => post(move |State(app): State<App>, request: Request| async move {
-            place(app.engine().await, function, request).await.unwrap_or_else(IntoResponse::into_response)
+            place(app.engine().await, function, request)
+                .await
+                .unwrap_or_else(IntoResponse::into_response)
         }),
-        "cancel-order" => post(move |State(app): State<App>, Path(id): Path<String>, headers: HeaderMap| async move {
-            cancel(app.engine().await, function, &id, &headers).await.unwrap_or_else(IntoResponse::into_response)
-        }),
-        "get-order" => get(|State(app): State<App>, Path(id): Path<String>| async move {
-            look_up(app.engine().await, &id).await.unwrap_or_else(IntoResponse::into_response)
-        }),
-        "list-orders" => get(|State(app): State<App>, Query(query): Query<ListQuery>| async move {
-            list(app.engine().await, &query).await.unwrap_or_else(IntoResponse::into_response)
-        }),
+        "cancel-order" => post(
+            move |State(app): State<App>, Path(id): Path<String>, headers: HeaderMap| async move {
+                cancel(app.engine().await, function, &id, &headers)
+                    .await
+                    .unwrap_or_else(IntoResponse::into_response)
+            },
+        ),
+        "get-order" => get(
+            |State(app): State<App>, Path(id): Path<String>| async move {
+                look_up(app.engine().await, &id)
+                    .await
+                    .unwrap_or_else(IntoResponse::into_response)
+            },
+        ),
+        "list-orders" => get(
+            |State(app): State<App>, Query(query): Query<ListQuery>| async move {
+                list(app.engine().await, &query)
+                    .await
+                    .unwrap_or_else(IntoResponse::into_response)
+            },
+        ),
         // A test goes through the registry, so this is not reached.
         _ => axum::routing::any(|| async { StatusCode::NOT_IMPLEMENTED }),
     }
 }
 
-async fn place(engine: &Engine, function: &'static Function, request: Request) -> Result<Response, Problem> {
+async fn place(
+    engine: &Engine,
+    function: &'static Function,
+    request: Request,
+) -> Result<Response, Problem> {
     let (headers, body) = body::split(request).await?;
     let order_id = order_id(&headers)?;
     let order = new_order(&headers, &body)?.with_id(order_id);
     check_prices(engine.catalog(), &order)?;
-    let case = given(order_id, OrderPlaced { order: order.clone() }, orders::place);
+    let case = given(
+        order_id,
+        OrderPlaced {
+            order: order.clone(),
+        },
+        orders::place,
+    );
     let id = order_id.to_string();
-    match engine.request(function, OrderView::OWNER, id, traceparent(&headers), case).await {
+    match engine
+        .request(function, OrderView::OWNER, id, traceparent(&headers), case)
+        .await
+    {
         Reply::Accepted => Ok(accepted(order_id, Status::Placed)),
         // The same key again: the same order, or somebody reused the key.
         Reply::Ignored(_) => match engine.order(order_id).await.map_err(unavailable)? {
-            Some(view) if view.order.as_ref() == Some(&order) => Ok(accepted(order_id, view.facts.status())),
+            Some(view) if view.order.as_ref() == Some(&order) => {
+                Ok(accepted(order_id, view.facts.status()))
+            }
             _ => Err(key_reused()),
         },
         Reply::Refused(_) => Err(key_reused()),
-        Reply::Unavailable(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Try again", reason)),
+        Reply::Unavailable(reason) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Try again",
+            reason,
+        )),
     }
 }
 
 /// The order's id: made from the `Idempotency-Key`, so that the same key is the same order, or a new one.
 fn order_id(headers: &HeaderMap) -> Result<OrderId, Problem> {
     let Some(key) = headers.get("idempotency-key") else {
-        #[expect(clippy::disallowed_methods, reason = "this is where an order gets its id")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is where an order gets its id"
+        )]
         return Ok(OrderId(Uuid::now_v7()));
     };
     let valid = |key: &&str| (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len());
     let Some(key) = key.to_str().ok().filter(valid) else {
         let problem = format!("must be 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters");
         let invalid = Invalid::new("Idempotency-Key", problem);
-        return Err(Problem::invalid(StatusCode::BAD_REQUEST, "Invalid header", &invalid));
+        return Err(Problem::invalid(
+            StatusCode::BAD_REQUEST,
+            "Invalid header",
+            &invalid,
+        ));
     };
-    Ok(OrderId(event_id(OrderId(Uuid::nil()), &format!("idempotencyKey/{key}"), 1)))
+    Ok(OrderId(event_id(
+        OrderId(Uuid::nil()),
+        &format!("idempotencyKey/{key}"),
+        1,
+    )))
 }
 
 fn key_reused() -> Problem {
     let invalid = Invalid::new("Idempotency-Key", PLACED_DIFFERENTLY);
-    Problem::invalid(StatusCode::UNPROCESSABLE_ENTITY, "Idempotency key reused", &invalid)
+    Problem::invalid(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Idempotency key reused",
+        &invalid,
+    )
 }
 
 fn new_order(headers: &HeaderMap, body: &[u8]) -> Result<NewOrder, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if !is_json(content_type) {
-        let invalid = Invalid::new("Content-Type", format!("must be application/json, got {content_type:?}"));
-        return Err(Problem::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not JSON", &invalid));
+        let invalid = Invalid::new(
+            "Content-Type",
+            format!("must be application/json, got {content_type:?}"),
+        );
+        return Err(Problem::invalid(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Not JSON",
+            &invalid,
+        ));
     }
     if body.is_empty() {
         // The Functions host forwards a body only if the caller declared its length.
         let detail = "the body is empty; send the order as JSON, with a Content-Length";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "No body", detail));
     }
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "Malformed JSON", error.to_string()))?;
-    Invalid::read("", &value)
-        .map_err(|invalid| Problem::invalid(StatusCode::UNPROCESSABLE_ENTITY, "Invalid order", &invalid))
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "Malformed JSON", error.to_string())
+    })?;
+    Invalid::read("", &value).map_err(|invalid| {
+        Problem::invalid(StatusCode::UNPROCESSABLE_ENTITY, "Invalid order", &invalid)
+    })
 }
 
 /// The customer must pay the price that they saw.
 fn check_prices(catalog: &Catalog, order: &Order) -> Result<(), Problem> {
-    order.lines.iter().enumerate().try_for_each(|(index, line)| {
-        catalog.check_price(&order.currency, line).map_err(|error| {
-            let invalid = Invalid::new(error.field.path(index), error.problem);
-            Problem::invalid(StatusCode::UNPROCESSABLE_ENTITY, "Price differs", &invalid)
+    order
+        .lines
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, line)| {
+            catalog.check_price(&order.currency, line).map_err(|error| {
+                let invalid = Invalid::new(error.field.path(index), error.problem);
+                Problem::invalid(StatusCode::UNPROCESSABLE_ENTITY, "Price differs", &invalid)
+            })
         })
-    })
 }
 
 fn accepted(order_id: OrderId, status: Status) -> Response {
@@ -130,11 +196,18 @@ fn accepted(order_id: OrderId, status: Status) -> Response {
 }
 
 fn traceparent(headers: &HeaderMap) -> Option<String> {
-    headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }
 
 fn unavailable(error: StoreError) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Try again", error.to_string())
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Try again",
+        error.to_string(),
+    )
 }
 
 fn parse_id(id: &str) -> Result<OrderId, Problem> {
@@ -145,12 +218,20 @@ fn parse_id(id: &str) -> Result<OrderId, Problem> {
 }
 
 fn unknown(order_id: OrderId) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "Unknown order", format!("there is no order {order_id}"))
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "Unknown order",
+        format!("there is no order {order_id}"),
+    )
 }
 
 async fn look_up(engine: &Engine, id: &str) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;
-    let view = engine.order(order_id).await.map_err(unavailable)?.ok_or_else(|| unknown(order_id))?;
+    let view = engine
+        .order(order_id)
+        .await
+        .map_err(unavailable)?
+        .ok_or_else(|| unknown(order_id))?;
     let parked = engine.store().parked(order_id).await.map_err(unavailable)?;
     let mut body = json!({
         "orderId": order_id,
@@ -162,7 +243,10 @@ async fn look_up(engine: &Engine, id: &str) -> Result<Response, Problem> {
         "history": view.history,
     });
     if let Some(fields) = body.as_object_mut() {
-        fields.extend(view.reason.map(|reason| ("reasonCode".to_owned(), json!(reason))));
+        fields.extend(
+            view.reason
+                .map(|reason| ("reasonCode".to_owned(), json!(reason))),
+        );
         if !parked.is_empty() {
             fields.insert("parked".to_owned(), json!(parked));
         }
@@ -178,28 +262,58 @@ struct ListQuery {
 }
 
 async fn list(engine: &Engine, query: &ListQuery) -> Result<Response, Problem> {
-    let query = order_query(query)
-        .map_err(|invalid| Problem::invalid(StatusCode::BAD_REQUEST, "Invalid query parameter", &invalid))?;
-    let more = OrderQuery { limit: query.limit + 1, ..query };
+    let query = order_query(query).map_err(|invalid| {
+        Problem::invalid(StatusCode::BAD_REQUEST, "Invalid query parameter", &invalid)
+    })?;
+    let more = OrderQuery {
+        limit: query.limit + 1,
+        ..query
+    };
     let mut orders: Vec<Summary> = engine.store().orders(more).await.map_err(unavailable)?;
     let complete = orders.len() <= query.limit;
     orders.truncate(query.limit);
-    let next = orders.last().filter(|_| !complete).map(|last| last.order_id);
-    Ok(answer::json(StatusCode::OK, json!({ "orders": orders, "next": next }).to_string()))
+    let next = orders
+        .last()
+        .filter(|_| !complete)
+        .map(|last| last.order_id);
+    Ok(answer::json(
+        StatusCode::OK,
+        json!({ "orders": orders, "next": next }).to_string(),
+    ))
 }
 
 fn order_query(query: &ListQuery) -> Result<OrderQuery, Invalid> {
-    let status = query.status.as_deref().filter(|name| !name.is_empty()).map(|name| {
-        let known = Status::ALL.map(Status::as_str).join(", ");
-        Status::parse(name).ok_or_else(|| Invalid::new("status", format!("must be one of {known}")))
-    });
-    let limit = query.limit.as_deref().filter(|limit| !limit.is_empty()).map(|limit| {
-        let valid = limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        valid.ok_or_else(|| Invalid::new("limit", format!("must be a number from 1 to {MAX_LIMIT}")))
-    });
-    let after = query.after.as_deref().filter(|id| !id.is_empty()).map(|id| {
-        Uuid::try_parse(id).map(OrderId).map_err(|_| Invalid::new("after", "must be an order's id, a UUID"))
-    });
+    let status = query
+        .status
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .map(|name| {
+            let known = Status::ALL.map(Status::as_str).join(", ");
+            Status::parse(name)
+                .ok_or_else(|| Invalid::new("status", format!("must be one of {known}")))
+        });
+    let limit = query
+        .limit
+        .as_deref()
+        .filter(|limit| !limit.is_empty())
+        .map(|limit| {
+            let valid = limit
+                .parse()
+                .ok()
+                .filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            valid.ok_or_else(|| {
+                Invalid::new("limit", format!("must be a number from 1 to {MAX_LIMIT}"))
+            })
+        });
+    let after = query
+        .after
+        .as_deref()
+        .filter(|id| !id.is_empty())
+        .map(|id| {
+            Uuid::try_parse(id)
+                .map(OrderId)
+                .map_err(|_| Invalid::new("after", "must be an order's id, a UUID"))
+        });
     Ok(OrderQuery {
         status: status.transpose()?,
         limit: limit.transpose()?.unwrap_or(DEFAULT_LIMIT),
@@ -224,9 +338,22 @@ async fn cancel(
         reason_code: ReasonCode::CustomerRequest,
     };
     let case = given(order_id, request, orders::cancel);
-    match engine.request(function, OrderView::OWNER, order_id.to_string(), traceparent(headers), case).await {
+    match engine
+        .request(
+            function,
+            OrderView::OWNER,
+            order_id.to_string(),
+            traceparent(headers),
+            case,
+        )
+        .await
+    {
         Reply::Accepted | Reply::Ignored(_) => {
-            let view = engine.order(order_id).await.map_err(unavailable)?.ok_or_else(|| unknown(order_id))?;
+            let view = engine
+                .order(order_id)
+                .await
+                .map_err(unavailable)?
+                .ok_or_else(|| unknown(order_id))?;
             // An earlier request may have lost the race against the carrier.
             if view.facts.has(Fact::ShipmentDispatched) {
                 return Err(too_late(DISPATCHED));
@@ -235,6 +362,10 @@ async fn cancel(
         }
         Reply::Refused(UNKNOWN_ORDER) => Err(unknown(order_id)),
         Reply::Refused(reason) => Err(too_late(reason)),
-        Reply::Unavailable(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Try again", reason)),
+        Reply::Unavailable(reason) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Try again",
+            reason,
+        )),
     }
 }

@@ -15,14 +15,20 @@ pub(super) const MAX_BODY: usize = 8 * 1024 * 1024;
 
 /// The whole body, or what to answer.
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: usize| length > MAX_BODY) {
         return Err(too_large());
     }
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, "Body not readable", error.to_string())),
+        Err(error) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "Body not readable",
+            error.to_string(),
+        )),
     }
 }
 

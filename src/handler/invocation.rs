@@ -24,12 +24,20 @@ use super::{
 };
 
 /// Delivers the events of a request to a function.
-pub(super) async fn invoke(engine: &Engine, function: &'static Function, request: Request) -> Response {
+pub(super) async fn invoke(
+    engine: &Engine,
+    function: &'static Function,
+    request: Request,
+) -> Response {
     let (headers, body) = match body::split(request).await {
         Ok(read) => read,
         Err(problem) => return problem.into_response(),
     };
-    let invocation = Invocation { engine, function, id: invocation_id(&headers) };
+    let invocation = Invocation {
+        engine,
+        function,
+        id: invocation_id(&headers),
+    };
     match received::read(&headers, &body) {
         Received::Invocation(parts) => invocation.host(parts).await,
         Received::Direct(Ok(events)) => invocation.direct(&events).await,
@@ -42,7 +50,9 @@ pub(super) async fn invoke(engine: &Engine, function: &'static Function, request
 
 /// What the host calls the invocation, for the log.
 fn invocation_id(headers: &HeaderMap) -> String {
-    let id = headers.get("x-azure-functions-invocationid").and_then(|id| id.to_str().ok());
+    let id = headers
+        .get("x-azure-functions-invocationid")
+        .and_then(|id| id.to_str().ok());
     id.unwrap_or_default().to_owned()
 }
 
@@ -75,8 +85,14 @@ impl Invocation<'_> {
             Ok(event) => (Some(event), self.deliver(event).await),
             Err(invalid) => (None, Delivery::Rejected(invalid.clone())),
         };
-        let Delivery::Rejected(invalid) = delivery else { return delivery };
-        if let Err(error) = self.engine.park(self.function, event, part.json.as_bytes(), &invalid).await {
+        let Delivery::Rejected(invalid) = delivery else {
+            return delivery;
+        };
+        if let Err(error) = self
+            .engine
+            .park(self.function, event, part.json.as_bytes(), &invalid)
+            .await
+        {
             return Delivery::TryAgain(error.to_string());
         }
         tracing::warn!(
@@ -103,7 +119,9 @@ impl Invocation<'_> {
             }
         }
         match invalid {
-            Some(invalid) => Problem::invalid(StatusCode::BAD_REQUEST, "Invalid event", &invalid).into_response(),
+            Some(invalid) => {
+                Problem::invalid(StatusCode::BAD_REQUEST, "Invalid event", &invalid).into_response()
+            }
             None => answer::json(StatusCode::OK, json!({ "results": results }).to_string()),
         }
     }
@@ -112,14 +130,36 @@ impl Invocation<'_> {
         let started = Instant::now();
         let delivery = self.engine.deliver(self.function, event).await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let order = event.subject().and_then(|subject| subject.strip_prefix("orders/")).unwrap_or_default();
-        let (function, invocation, name, id) = (self.function.name, &self.id, short_name(event.ty()), event.id());
+        let order = event
+            .subject()
+            .and_then(|subject| subject.strip_prefix("orders/"))
+            .unwrap_or_default();
+        let (function, invocation, name, id) = (
+            self.function.name,
+            &self.id,
+            short_name(event.ty()),
+            event.id(),
+        );
         match &delivery {
             Delivery::TryAgain(reason) => tracing::warn!(
-                function, invocation, order, event = id, r#type = name, reason, duration_us = micros, "to be delivered again"
+                function,
+                invocation,
+                order,
+                event = id,
+                r#type = name,
+                reason,
+                duration_us = micros,
+                "to be delivered again"
             ),
             done => tracing::info!(
-                function, invocation, order, event = id, r#type = name, duration_us = micros, "{}", outcome(done)
+                function,
+                invocation,
+                order,
+                event = id,
+                r#type = name,
+                duration_us = micros,
+                "{}",
+                outcome(done)
             ),
         }
         delivery
@@ -138,12 +178,22 @@ fn outcome(delivery: &Delivery) -> &'static str {
 }
 
 /// Runs the sweep.
-pub(super) async fn sweep(engine: &Engine, function: &'static Function, request: Request) -> Response {
+pub(super) async fn sweep(
+    engine: &Engine,
+    function: &'static Function,
+    request: Request,
+) -> Response {
     let headers = request.headers();
     let invocation = invocation_id(headers);
     match engine.sweep().await {
         Ok(swept) => {
-            tracing::info!(function = function.name, invocation, finished = swept.finished, pending = swept.pending, "swept");
+            tracing::info!(
+                function = function.name,
+                invocation,
+                finished = swept.finished,
+                pending = swept.pending,
+                "swept"
+            );
             answer::invocation_done(&[])
         }
         Err(error) => answer::try_again(&error.to_string()),

@@ -6,7 +6,10 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{cloud_event::{DecodeError, DecodeErrorKind}, events::Invalid};
+use crate::{
+    cloud_event::{DecodeError, DecodeErrorKind},
+    events::Invalid,
+};
 
 /// The longest text from outside that an answer repeats.
 const MAX_DETAIL: usize = 1_000;
@@ -30,13 +33,21 @@ impl Problem {
             detail.truncate(end);
             detail.push('…');
         }
-        Self { status, title, detail, field: None }
+        Self {
+            status,
+            title,
+            detail,
+            field: None,
+        }
     }
 
     /// A field is to blame.
     pub(super) fn invalid(status: StatusCode, title: &'static str, invalid: &Invalid) -> Self {
         let field = Some(invalid.path.clone()).filter(|path| !path.is_empty());
-        Self { field, ..Self::new(status, title, invalid.to_string()) }
+        Self {
+            field,
+            ..Self::new(status, title, invalid.to_string())
+        }
     }
 
     /// The request is no CloudEvent.
@@ -46,7 +57,10 @@ impl Problem {
             DecodeErrorKind::Malformed => StatusCode::BAD_REQUEST,
         };
         let field = Some(error.path.clone()).filter(|path| !path.is_empty());
-        Self { field, ..Self::new(status, "Not a CloudEvent", error.to_string()) }
+        Self {
+            field,
+            ..Self::new(status, "Not a CloudEvent", error.to_string())
+        }
     }
 }
 
@@ -57,9 +71,13 @@ fn status<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S:
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, serde_json::to_vec(&self).unwrap_or_default()).into_response();
+        let mut response =
+            (self.status, serde_json::to_vec(&self).unwrap_or_default()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         }

@@ -44,8 +44,11 @@ struct Envelope<'a> {
 
 /// Reads what arrived.
 pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let declared = cloud_event::mode(content_type) != Mode::Binary || headers.contains_key("ce-specversion");
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let declared =
+        cloud_event::mode(content_type) != Mode::Binary || headers.contains_key("ce-specversion");
     if declared {
         return Received::Direct(cloud_event::from_http(headers, body));
     }
@@ -78,17 +81,29 @@ fn has_specversion(body: &[u8]) -> bool {
 }
 
 fn unreadable(body: &[u8]) -> Part {
-    let expected = format!(r#"must be an invocation, {{"Data":{{"{EVENT_BINDING}":…}},"Metadata":{{…}}}}"#);
-    Part { event: Err(Invalid::new("body", expected)), json: String::from_utf8_lossy(body).into_owned() }
+    let expected =
+        format!(r#"must be an invocation, {{"Data":{{"{EVENT_BINDING}":…}},"Metadata":{{…}}}}"#);
+    Part {
+        event: Err(Invalid::new("body", expected)),
+        json: String::from_utf8_lossy(body).into_owned(),
+    }
 }
 
 /// The events under the trigger's binding: an object, a JSON text in a string, or an array of either.
 fn parts(data: &BTreeMap<Cow<'_, str>, &RawValue>) -> Vec<Part> {
-    let bound = data.get(EVENT_BINDING).or_else(|| data.values().next().filter(|_| data.len() == 1));
+    let bound = data
+        .get(EVENT_BINDING)
+        .or_else(|| data.values().next().filter(|_| data.len() == 1));
     let Some(bound) = bound else {
         let names: Vec<_> = data.keys().map(AsRef::as_ref).collect();
-        let problem = format!("must hold the trigger's binding {EVENT_BINDING:?}, got [{}]", names.join(", "));
-        return vec![Part { event: Err(Invalid::new("Data", problem)), json: names.join(", ") }];
+        let problem = format!(
+            "must hold the trigger's binding {EVENT_BINDING:?}, got [{}]",
+            names.join(", ")
+        );
+        return vec![Part {
+            event: Err(Invalid::new("Data", problem)),
+            json: names.join(", "),
+        }];
     };
     let mut parts = Vec::with_capacity(1);
     unwrap(bound.get(), 0, &mut parts);
@@ -105,7 +120,9 @@ fn unwrap(json: &str, wrapping: usize, parts: &mut Vec<Part>) {
         }
         Some(b'[') if wrapping < MAX_WRAPPING => {
             if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(json) {
-                return items.into_iter().for_each(|item| unwrap(item.get(), wrapping + 1, parts));
+                return items
+                    .into_iter()
+                    .for_each(|item| unwrap(item.get(), wrapping + 1, parts));
             }
         }
         _ => {}
@@ -114,5 +131,8 @@ fn unwrap(json: &str, wrapping: usize, parts: &mut Vec<Part>) {
         let problem = format!("expected {}, came {}", error.expected, error.came);
         Invalid::new(error.path, problem)
     });
-    parts.push(Part { event, json: json.to_owned() });
+    parts.push(Part {
+        event,
+        json: json.to_owned(),
+    });
 }

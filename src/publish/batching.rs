@@ -52,23 +52,40 @@ struct Call {
 impl BatchingPublisher {
     /// Publishes through `publisher`.
     pub fn new(publisher: Arc<dyn Publisher>) -> BatchingPublisher {
-        BatchingPublisher { queue: Arc::new(Queue { publisher, state: Mutex::default() }) }
+        BatchingPublisher {
+            queue: Arc::new(Queue {
+                publisher,
+                state: Mutex::default(),
+            }),
+        }
     }
 }
 
 impl Publisher for BatchingPublisher {
-    fn publish(&self, events: Vec<Bytes>, budget: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
+    fn publish(
+        &self,
+        events: Vec<Bytes>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Result<(), PublishError>> {
         Box::pin(async move {
             if events.is_empty() {
                 return Ok(());
             }
             let deadline = deadline(budget);
             let (answer, answered) = oneshot::channel();
-            self.queue.add(Call { events, deadline, answer })?;
+            self.queue.add(Call {
+                events,
+                deadline,
+                answer,
+            })?;
             match tokio::time::timeout_at(deadline, answered).await {
                 Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err(PublishError::Unavailable("the request broke off".to_owned())),
-                Err(_) => Err(PublishError::Unavailable(format!("no answer within {budget:?}"))),
+                Ok(Err(_)) => Err(PublishError::Unavailable(
+                    "the request broke off".to_owned(),
+                )),
+                Err(_) => Err(PublishError::Unavailable(format!(
+                    "no answer within {budget:?}"
+                ))),
             }
         })
     }
@@ -82,7 +99,9 @@ impl Queue {
     fn add(self: &Arc<Self>, call: Call) -> Result<(), PublishError> {
         let mut state = self.state();
         if state.waiting.len() >= MAX_WAITING {
-            return Err(PublishError::Unavailable(format!("{MAX_WAITING} calls are waiting already")));
+            return Err(PublishError::Unavailable(format!(
+                "{MAX_WAITING} calls are waiting already"
+            )));
         }
         state.waiting.push_back(call);
         if state.in_flight < MAX_IN_FLIGHT {
@@ -97,7 +116,9 @@ impl Queue {
         while let Some(calls) = self.next() {
             let sent = AssertUnwindSafe(self.send(calls)).catch_unwind().await;
             if sent.is_err() {
-                tracing::error!("publishing panicked; its callers were told that their events are not published");
+                tracing::error!(
+                    "publishing panicked; its callers were told that their events are not published"
+                );
             }
         }
     }
@@ -113,7 +134,11 @@ impl Queue {
                 continue;
             }
             events += call.events.len();
-            size += call.events.iter().map(|event| event.len() + 1).sum::<usize>();
+            size += call
+                .events
+                .iter()
+                .map(|event| event.len() + 1)
+                .sum::<usize>();
             if !calls.is_empty() && (events > MAX_EVENTS || size >= MAX_BODY) {
                 state.waiting.push_front(call);
                 break;
@@ -148,11 +173,18 @@ impl Queue {
 
     async fn publish_together(&self, calls: &mut [Call]) -> Result<(), PublishError> {
         // Callers in a hurry leave earlier by themselves; they do not cut the others short.
-        let latest = calls.iter().map(|call| call.deadline).max().unwrap_or_else(Instant::now);
+        let latest = calls
+            .iter()
+            .map(|call| call.deadline)
+            .max()
+            .unwrap_or_else(Instant::now);
         let budget = latest.saturating_duration_since(Instant::now());
         let events = match calls {
             [only] => mem::take(&mut only.events),
-            several => several.iter().flat_map(|call| call.events.iter().cloned()).collect(),
+            several => several
+                .iter()
+                .flat_map(|call| call.events.iter().cloned())
+                .collect(),
         };
         self.publisher.publish(events, budget).await
     }
@@ -160,6 +192,8 @@ impl Queue {
 
 impl fmt::Debug for BatchingPublisher {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("BatchingPublisher").finish_non_exhaustive()
+        formatter
+            .debug_struct("BatchingPublisher")
+            .finish_non_exhaustive()
     }
 }

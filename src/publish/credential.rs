@@ -12,7 +12,9 @@ use azure_core::{
     http::{ClientOptions, RetryOptions, Transport},
     time::OffsetDateTime,
 };
-use azure_identity::{DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions};
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -51,15 +53,24 @@ impl Credential {
     /// The identity that the platform gives this process, where it sets `IDENTITY_ENDPOINT` (which the SDK reads itself).
     pub fn managed_identity() -> Result<Credential, TokenError> {
         // The endpoint is on this machine, so no proxy.
-        let client = client_builder().no_proxy().build().map_err(TokenError::new)?;
+        let client = client_builder()
+            .no_proxy()
+            .build()
+            .map_err(TokenError::new)?;
         let source = ManagedIdentity { client };
-        Ok(Credential::Entra(TokenCache::new(source, MANAGED_IDENTITY_LIMIT)))
+        Ok(Credential::Entra(TokenCache::new(
+            source,
+            MANAGED_IDENTITY_LIMIT,
+        )))
     }
 
     /// Whoever is logged in with `az` or `azd`.
     pub fn developer_tools() -> Result<Credential, TokenError> {
         let source = DeveloperTools(DeveloperToolsCredential::new(None)?);
-        Ok(Credential::Entra(TokenCache::new(source, DEVELOPER_TOOLS_LIMIT)))
+        Ok(Credential::Entra(TokenCache::new(
+            source,
+            DEVELOPER_TOOLS_LIMIT,
+        )))
     }
 
     /// The header that goes with a request.
@@ -93,14 +104,17 @@ impl Token {
     /// A token as it goes behind `Bearer`.
     pub fn new(secret: &str, lifetime: Duration) -> Result<Token, TokenError> {
         let authorization = sensitive(format!("Bearer {secret}"))?;
-        Ok(Token { authorization, lifetime: lifetime.min(LONGEST_LIFETIME) })
+        Ok(Token {
+            authorization,
+            lifetime: lifetime.min(LONGEST_LIFETIME),
+        })
     }
 }
 
 fn sensitive(value: String) -> Result<HeaderValue, TokenError> {
     // Neither the value nor the error of the conversion may be shown.
-    let mut value =
-        HeaderValue::try_from(value).map_err(|_| TokenError::new("expected printable ASCII, came other characters"))?;
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| TokenError::new("expected printable ASCII, came other characters"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -145,7 +159,8 @@ impl TokenSource for ManagedIdentity {
             },
             ..ManagedIdentityCredentialOptions::default()
         };
-        async move { token_of(ManagedIdentityCredential::new(Some(options))?.as_ref()).await }.boxed()
+        async move { token_of(ManagedIdentityCredential::new(Some(options))?.as_ref()).await }
+            .boxed()
     }
 }
 
@@ -160,8 +175,9 @@ impl TokenSource for DeveloperTools {
 async fn token_of(credential: &dyn TokenCredential) -> Result<Token, TokenError> {
     let token = credential.get_token(&[SCOPE], None).await?;
     let lifetime = token.expires_on - OffsetDateTime::now_utc();
-    let lifetime = Duration::try_from(lifetime)
-        .map_err(|_| TokenError::new("the token that came has expired already; is the clock right?"))?;
+    let lifetime = Duration::try_from(lifetime).map_err(|_| {
+        TokenError::new("the token that came has expired already; is the clock right?")
+    })?;
     Token::new(token.token.secret(), lifetime)
 }
 
@@ -198,8 +214,14 @@ type Acquisition = Shared<BoxFuture<'static, Result<HeaderValue, TokenError>>>;
 impl TokenCache {
     /// A cache over `source`, whose every acquisition is given up after `limit`.
     pub fn new(source: impl TokenSource, limit: Duration) -> TokenCache {
-        let inner = Inner { source: Box::new(source), limit, state: Mutex::default() };
-        TokenCache { inner: Arc::new(inner) }
+        let inner = Inner {
+            source: Box::new(source),
+            limit,
+            state: Mutex::default(),
+        };
+        TokenCache {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The value of `Authorization`, at once while a token is valid, else as soon as one has come.
@@ -224,19 +246,28 @@ impl TokenCache {
 
     /// Forgets the token that the topic has refused, unless another one has come meanwhile.
     pub fn invalidate(&self, refused: &HeaderValue) {
-        self.inner.state().held.take_if(|held| held.authorization == refused);
+        self.inner
+            .state()
+            .held
+            .take_if(|held| held.authorization == refused);
     }
 
     /// The acquisition that is under way, or else a new one.
     fn acquisition(&self, state: &mut State) -> Acquisition {
         // One that has ended and is still there ended in a panic.
-        if let Some(running) = state.acquisition.as_ref().filter(|running| running.peek().is_none()) {
+        if let Some(running) = state
+            .acquisition
+            .as_ref()
+            .filter(|running| running.peek().is_none())
+        {
             return running.clone();
         }
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move { inner.acquire().await });
         let acquisition = task
-            .map(|outcome| outcome.unwrap_or_else(|_| Err(TokenError::new("the acquisition broke off"))))
+            .map(|outcome| {
+                outcome.unwrap_or_else(|_| Err(TokenError::new("the acquisition broke off")))
+            })
             .boxed()
             .shared();
         state.acquisition = Some(acquisition.clone());
@@ -253,11 +284,19 @@ impl Inner {
         let started = Instant::now();
         let acquired = tokio::time::timeout(self.limit, self.source.acquire())
             .await
-            .unwrap_or_else(|_| Err(TokenError::new(format_args!("none came within {:?}", self.limit))));
+            .unwrap_or_else(|_| {
+                Err(TokenError::new(format_args!(
+                    "none came within {:?}",
+                    self.limit
+                )))
+            });
         let mut state = self.state();
         state.acquisition = None;
         match acquired {
-            Ok(Token { authorization, lifetime }) => {
+            Ok(Token {
+                authorization,
+                lifetime,
+            }) => {
                 state.held = Some(Held {
                     authorization: authorization.clone(),
                     refresh_at: started + lifetime / 2,

@@ -31,7 +31,8 @@ pub(super) const MAX_EVENTS: usize = 5_000;
 /// The only stable version of basic topics, and the first one that takes tokens of Entra ID.
 const API_VERSION: (&str, &str) = ("api-version", "2018-01-01");
 
-const BATCH: HeaderValue = HeaderValue::from_static("application/cloudevents-batch+json; charset=utf-8");
+const BATCH: HeaderValue =
+    HeaderValue::from_static("application/cloudevents-batch+json; charset=utf-8");
 
 /// One attempt. The service answers within milliseconds, or within a few seconds when it is in trouble.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
@@ -55,7 +56,9 @@ pub struct EventGridPublisher {
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// No `http` or `https` URL with a host. What came is not shown, for its query may hold a key.
-    #[error("expected a topic endpoint such as https://NAME.REGION-1.eventgrid.azure.net/api/events")]
+    #[error(
+        "expected a topic endpoint such as https://NAME.REGION-1.eventgrid.azure.net/api/events"
+    )]
     NoUrl,
     /// The HTTP client could not be set up, for want of root certificates for instance.
     #[error("the HTTP client could not be set up")]
@@ -82,20 +85,32 @@ enum Attempt {
 
 impl EventGridPublisher {
     /// A publisher to the topic at `endpoint`, which is taken as it is but for the `api-version` it lacks.
-    pub fn new(endpoint: &str, credential: Credential) -> Result<EventGridPublisher, EndpointError> {
+    pub fn new(
+        endpoint: &str,
+        credential: Credential,
+    ) -> Result<EventGridPublisher, EndpointError> {
         let mut endpoint = Url::parse(endpoint.trim()).map_err(|_| EndpointError::NoUrl)?;
         if !matches!(endpoint.scheme(), "http" | "https") || !endpoint.has_host() {
             return Err(EndpointError::NoUrl);
         }
         endpoint.set_fragment(None);
-        if !endpoint.query_pairs().any(|(name, _)| name == API_VERSION.0) {
-            endpoint.query_pairs_mut().append_pair(API_VERSION.0, API_VERSION.1);
+        if !endpoint
+            .query_pairs()
+            .any(|(name, _)| name == API_VERSION.0)
+        {
+            endpoint
+                .query_pairs_mut()
+                .append_pair(API_VERSION.0, API_VERSION.1);
         }
         let mut client = client_builder().redirect(Policy::none());
         if is_loopback(&endpoint) {
             client = client.no_proxy();
         }
-        Ok(EventGridPublisher { client: client.build()?, endpoint, credential })
+        Ok(EventGridPublisher {
+            client: client.build()?,
+            endpoint,
+            credential,
+        })
     }
 
     /// Sends one request until it is accepted, refused, or the time is up.
@@ -114,12 +129,17 @@ impl EventGridPublisher {
                     renewed = true;
                     continue;
                 }
-                Attempt::Failed { reason, retry_after } => (reason, retry_after),
+                Attempt::Failed {
+                    reason,
+                    retry_after,
+                } => (reason, retry_after),
             };
             failures = failures.saturating_add(1);
             let delay = retry_after.unwrap_or_else(|| jittered(failures));
             if delay >= deadline.saturating_duration_since(Instant::now()) {
-                return Err(PublishError::Unavailable(format!("{reason} (attempts: {failures})")));
+                return Err(PublishError::Unavailable(format!(
+                    "{reason} (attempts: {failures})"
+                )));
             }
             tracing::debug!(reason, ?delay, "publishing is to be tried again");
             tokio::time::sleep(delay).await;
@@ -127,7 +147,8 @@ impl EventGridPublisher {
     }
 
     async fn attempt(&self, body: Bytes, deadline: Instant) -> Attempt {
-        let (name, value) = match tokio::time::timeout_at(deadline, self.credential.header()).await {
+        let (name, value) = match tokio::time::timeout_at(deadline, self.credential.header()).await
+        {
             Ok(Ok(header)) => header,
             Ok(Err(error)) => return Attempt::failed(error.to_string()),
             Err(_) => return Attempt::failed("no token came in time".to_owned()),
@@ -149,7 +170,11 @@ impl EventGridPublisher {
 }
 
 impl Publisher for EventGridPublisher {
-    fn publish(&self, events: Vec<Bytes>, budget: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
+    fn publish(
+        &self,
+        events: Vec<Bytes>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Result<(), PublishError>> {
         Box::pin(async move {
             let deadline = deadline(budget);
             for body in bodies(&events)? {
@@ -167,7 +192,11 @@ impl fmt::Debug for EventGridPublisher {
             .debug_struct("EventGridPublisher")
             .field(
                 "endpoint",
-                &format_args!("{}{}", self.endpoint.origin().ascii_serialization(), self.endpoint.path()),
+                &format_args!(
+                    "{}{}",
+                    self.endpoint.origin().ascii_serialization(),
+                    self.endpoint.path()
+                ),
             )
             .field("credential", &self.credential)
             .finish_non_exhaustive()
@@ -176,7 +205,10 @@ impl fmt::Debug for EventGridPublisher {
 
 impl Attempt {
     fn failed(reason: String) -> Attempt {
-        Attempt::Failed { reason, retry_after: None }
+        Attempt::Failed {
+            reason,
+            retry_after: None,
+        }
     }
 }
 
@@ -217,10 +249,19 @@ async fn judge(response: Response, credential: HeaderValue) -> Attempt {
     let retry_after = retry_after(response.headers());
     let reason = reason(response, &credential).await;
     match status {
-        StatusCode::UNAUTHORIZED => Attempt::Unauthorized { refused: credential, reason },
+        StatusCode::UNAUTHORIZED => Attempt::Unauthorized {
+            refused: credential,
+            reason,
+        },
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Attempt::Refused(reason),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Attempt::Failed { reason, retry_after },
-        status if status.is_server_error() => Attempt::Failed { reason, retry_after },
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Attempt::Failed {
+            reason,
+            retry_after,
+        },
+        status if status.is_server_error() => Attempt::Failed {
+            reason,
+            retry_after,
+        },
         _ => Attempt::Denied(reason),
     }
 }
@@ -257,14 +298,23 @@ async fn reason(mut response: Response, credential: &HeaderValue) -> String {
         }
     }
     let text = match serde_json::from_slice(&body) {
-        Ok(Body { error: ServiceError { code, message } }) => format!("{code}: {message}"),
+        Ok(Body {
+            error: ServiceError { code, message },
+        }) => format!("{code}: {message}"),
         Err(_) => String::from_utf8_lossy(&body).into_owned(),
     };
     let secret = credential.to_str().unwrap_or_default();
     let secret = secret.strip_prefix("Bearer ").unwrap_or(secret);
-    let text = if secret.is_empty() { text } else { text.replace(secret, "[redacted]") };
+    let text = if secret.is_empty() {
+        text
+    } else {
+        text.replace(secret, "[redacted]")
+    };
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("{}: {text}", response.status()).chars().take(MAX_ERROR_TEXT).collect()
+    format!("{}: {text}", response.status())
+        .chars()
+        .take(MAX_ERROR_TEXT)
+        .collect()
 }
 
 /// An error and its causes in one line.
@@ -281,7 +331,9 @@ fn chain(error: &dyn Error) -> String {
 
 /// Between half and all of a delay that doubles with every failure, so that callers who failed together come back apart.
 fn jittered(failures: u32) -> Duration {
-    let delay = FIRST_DELAY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LAST_DELAY);
+    let delay = FIRST_DELAY
+        .saturating_mul(1 << failures.saturating_sub(1).min(10))
+        .min(LAST_DELAY);
     // Every `RandomState` has other keys, which is random enough here.
     let thousandths = RandomState::new().hash_one(failures) % 501;
     delay / 2 + delay / 1_000 * u32::try_from(thousandths).unwrap_or_default()

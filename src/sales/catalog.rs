@@ -34,7 +34,8 @@ impl Catalog {
     /// # Errors
     /// The path and the problem of the first field that does not fit.
     pub fn from_json(json: &str) -> Result<Self, Invalid> {
-        let value = serde_json::from_str(json).map_err(|error| Invalid::new("catalog", error.to_string()))?;
+        let value = serde_json::from_str(json)
+            .map_err(|error| Invalid::new("catalog", error.to_string()))?;
         Invalid::read("", &value)
     }
 
@@ -46,16 +47,28 @@ impl Catalog {
         let Some(prices) = self.prices.get(currency) else {
             let known = join(self.prices.keys().map(CurrencyCode::as_str));
             let problem = format!("no price list in {currency}; there is one in {known}");
-            return Err(PriceError { code: ReasonCode::UnknownCurrency, field: PriceField::Currency, problem });
+            return Err(PriceError {
+                code: ReasonCode::UnknownCurrency,
+                field: PriceField::Currency,
+                problem,
+            });
         };
         let Some(listed) = prices.get(&line.sku) else {
             let problem = format!("{} is not on the price list", line.sku);
-            return Err(PriceError { code: ReasonCode::UnknownSku, field: PriceField::Sku, problem });
+            return Err(PriceError {
+                code: ReasonCode::UnknownSku,
+                field: PriceField::Sku,
+                problem,
+            });
         };
         if *listed != line.unit_amount {
             let (listed, seen) = (listed.minor_units(), line.unit_amount.minor_units());
             let problem = format!("the price of {} is {listed}, got {seen}", line.sku);
-            return Err(PriceError { code: ReasonCode::PriceDiffers, field: PriceField::UnitAmount, problem });
+            return Err(PriceError {
+                code: ReasonCode::PriceDiffers,
+                field: PriceField::UnitAmount,
+                problem,
+            });
         }
         Ok(())
     }
@@ -65,7 +78,9 @@ impl Catalog {
     pub fn tax(&self, country: &CountryCode, net: Amount) -> Option<Amount> {
         let rate = i128::from(*self.tax_rates.get(country)?);
         let rounded = (i128::from(net.minor_units()) * rate + WHOLE / 2) / WHOLE;
-        i64::try_from(rounded).ok().and_then(Amount::from_minor_units)
+        i64::try_from(rounded)
+            .ok()
+            .and_then(Amount::from_minor_units)
     }
 }
 

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::events::{
-    Invalid, Line, MAX_QUANTITY, OrderCancelRequested, OrderId, PaymentSuccessful, Quantity, ReasonCode,
-    ShipmentCancelled, ShipmentDispatched, ShipmentFailed, ShortLine, Sku, StockReleased, StockReserved,
-    StockShortage, event_id,
+    Invalid, Line, MAX_QUANTITY, OrderCancelRequested, OrderId, PaymentSuccessful, Quantity,
+    ReasonCode, ShipmentCancelled, ShipmentDispatched, ShipmentFailed, ShortLine, Sku,
+    StockReleased, StockReserved, StockShortage, event_id,
 };
 
 use super::{Context, State, Verdict, verdict::SharedRows};
@@ -63,7 +63,8 @@ impl State for Inventory {
         for (key, row) in shared {
             let unreadable = |problem: String| Invalid::new(format!("stored row {key}"), problem);
             let sku = Sku::try_from(key.clone()).map_err(unreadable)?;
-            let level = serde_json::from_slice(row).map_err(|error| unreadable(error.to_string()))?;
+            let level =
+                serde_json::from_slice(row).map_err(|error| unreadable(error.to_string()))?;
             state.levels.insert(sku, level);
         }
         Ok(Some(state))
@@ -71,7 +72,10 @@ impl State for Inventory {
 
     fn shared_rows(&self) -> SharedRows {
         let row = |level| serde_json::to_vec(level).unwrap_or_default();
-        self.levels.iter().map(|(sku, level)| (sku.to_string(), row(level))).collect()
+        self.levels
+            .iter()
+            .map(|(sku, level)| (sku.to_string(), row(level)))
+            .collect()
     }
 }
 
@@ -89,7 +93,10 @@ pub fn held<E>(state: Option<&Inventory>, _: &E) -> Vec<String> {
 }
 
 fn keys(lines: &[Line]) -> Vec<String> {
-    pieces(lines).into_keys().map(|sku| sku.to_string()).collect()
+    pieces(lines)
+        .into_keys()
+        .map(|sku| sku.to_string())
+        .collect()
 }
 
 /// How many pieces of each article, in the order of the articles.
@@ -102,18 +109,28 @@ fn pieces(lines: &[Line]) -> BTreeMap<Sku, u64> {
 }
 
 /// Sets the stock of a paid order aside, or reports what is short.
-pub fn reserve(context: &Context<'_>, state: Option<&Inventory>, paid: &PaymentSuccessful) -> Verdict<Inventory> {
+pub fn reserve(
+    context: &Context<'_>,
+    state: Option<&Inventory>,
+    paid: &PaymentSuccessful,
+) -> Verdict<Inventory> {
     let mut state = state.cloned().unwrap_or_default();
     let order = &paid.order;
     match state.reservation {
         Reservation::None => {}
-        Reservation::Released => return Verdict::Ignore("the order was cancelled before it was paid"),
+        Reservation::Released => {
+            return Verdict::Ignore("the order was cancelled before it was paid");
+        }
         _ => return Verdict::Ignore("already decided"),
     }
     let mut short_lines = Vec::new();
     for (sku, wanted) in pieces(&order.lines) {
         let opening = context.catalog.stock.get(&sku).copied().unwrap_or(0);
-        let level = state.levels.entry(sku.clone()).or_insert(Level { on_hand: opening, reserved: 0, shipped: 0 });
+        let level = state.levels.entry(sku.clone()).or_insert(Level {
+            on_hand: opening,
+            reserved: 0,
+            shipped: 0,
+        });
         if level.on_hand < wanted {
             short_lines.push(short_line(sku, wanted, level.on_hand));
         } else {
@@ -123,8 +140,15 @@ pub fn reserve(context: &Context<'_>, state: Option<&Inventory>, paid: &PaymentS
     }
     let order_id = order.order_id;
     if !short_lines.is_empty() {
-        let state = Inventory { reservation: Reservation::Short, levels: BTreeMap::new() };
-        let shortage = StockShortage { order_id, reason_code: ReasonCode::OutOfStock, short_lines };
+        let state = Inventory {
+            reservation: Reservation::Short,
+            levels: BTreeMap::new(),
+        };
+        let shortage = StockShortage {
+            order_id,
+            reason_code: ReasonCode::OutOfStock,
+            short_lines,
+        };
         return Verdict::accept(state).publish(&shortage);
     }
     state.reservation = Reservation::Reserved(order.lines.clone());
@@ -138,13 +162,23 @@ pub fn reserve(context: &Context<'_>, state: Option<&Inventory>, paid: &PaymentS
 
 fn short_line(sku: Sku, wanted: u64, available: u64) -> ShortLine {
     // Several lines of one article may add up to more than one line can hold.
-    let most = i64::try_from(wanted).unwrap_or(MAX_QUANTITY).min(MAX_QUANTITY);
+    let most = i64::try_from(wanted)
+        .unwrap_or(MAX_QUANTITY)
+        .min(MAX_QUANTITY);
     let wanted = Quantity::try_from(most).unwrap_or_else(|_| Quantity::ONE);
-    ShortLine { sku, wanted, available }
+    ShortLine {
+        sku,
+        wanted,
+        available,
+    }
 }
 
 /// The parcel has left: the reserved pieces are gone.
-pub fn commit(_: &Context<'_>, state: Option<&Inventory>, _: &ShipmentDispatched) -> Verdict<Inventory> {
+pub fn commit(
+    _: &Context<'_>,
+    state: Option<&Inventory>,
+    _: &ShipmentDispatched,
+) -> Verdict<Inventory> {
     let mut state = state.cloned().unwrap_or_default();
     let Reservation::Reserved(lines) = std::mem::take(&mut state.reservation) else {
         return Verdict::Ignore("nothing is reserved");
@@ -160,7 +194,11 @@ pub fn commit(_: &Context<'_>, state: Option<&Inventory>, _: &ShipmentDispatched
 }
 
 /// A failed shipment: the pieces go back.
-pub fn release_failed(_: &Context<'_>, state: Option<&Inventory>, failed: &ShipmentFailed) -> Verdict<Inventory> {
+pub fn release_failed(
+    _: &Context<'_>,
+    state: Option<&Inventory>,
+    failed: &ShipmentFailed,
+) -> Verdict<Inventory> {
     release(state, failed.order_id, ReasonCode::ShipmentFailed)
 }
 
@@ -174,14 +212,24 @@ pub fn release_cancelled(
 }
 
 /// A cancellation: an order that holds nothing never will. What it holds waits for shipping's word.
-pub fn cancel(_: &Context<'_>, state: Option<&Inventory>, request: &OrderCancelRequested) -> Verdict<Inventory> {
+pub fn cancel(
+    _: &Context<'_>,
+    state: Option<&Inventory>,
+    request: &OrderCancelRequested,
+) -> Verdict<Inventory> {
     match state.map(|state| &state.reservation) {
-        Some(Reservation::Reserved(_)) => Verdict::Ignore("the reservation waits for what becomes of the shipment"),
+        Some(Reservation::Reserved(_)) => {
+            Verdict::Ignore("the reservation waits for what becomes of the shipment")
+        }
         _ => release(state, request.order_id, request.reason_code),
     }
 }
 
-fn release(state: Option<&Inventory>, order_id: OrderId, reason_code: ReasonCode) -> Verdict<Inventory> {
+fn release(
+    state: Option<&Inventory>,
+    order_id: OrderId,
+    reason_code: ReasonCode,
+) -> Verdict<Inventory> {
     let mut state = state.cloned().unwrap_or_default();
     let reservation_id = match std::mem::take(&mut state.reservation) {
         Reservation::None => None,
@@ -199,7 +247,11 @@ fn release(state: Option<&Inventory>, order_id: OrderId, reason_code: ReasonCode
         }
     };
     state.reservation = Reservation::Released;
-    Verdict::accept(state).publish(&StockReleased { order_id, reservation_id, reason_code })
+    Verdict::accept(state).publish(&StockReleased {
+        order_id,
+        reservation_id,
+        reason_code,
+    })
 }
 
 fn reservation_id(order_id: OrderId) -> Uuid {

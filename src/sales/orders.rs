@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
-    BillingCompleted, BillingRejected, CancelRequester, CreditNoteIssued, InvoiceVoided, Order, OrderCancelRequested,
-    OrderCancelled, OrderCompleted, OrderId, OrderNeedsAttention, OrderPlaced, Outgoing, Payload, PaymentDeclined,
-    PaymentRefunded, PaymentSuccessful, ReasonCode, RefundFailed, ShipmentCancelled, ShipmentDispatched,
-    ShipmentFailed, ShipmentPrepared, StockReleased, StockReserved, StockShortage, event_id, short_name,
+    BillingCompleted, BillingRejected, CancelRequester, CreditNoteIssued, InvoiceVoided, Order,
+    OrderCancelRequested, OrderCancelled, OrderCompleted, OrderId, OrderNeedsAttention,
+    OrderPlaced, Outgoing, Payload, PaymentDeclined, PaymentRefunded, PaymentSuccessful,
+    ReasonCode, RefundFailed, ShipmentCancelled, ShipmentDispatched, ShipmentFailed,
+    ShipmentPrepared, StockReleased, StockReserved, StockShortage, event_id, short_name,
 };
 
 use super::{
@@ -52,13 +53,24 @@ impl State for OrderView {
     const OWNER: &'static str = "orders";
 
     fn summary(&self) -> Option<Summary> {
-        Some(Summary { order_id: self.order_id, status: self.facts.status(), placed_at: self.placed_at })
+        Some(Summary {
+            order_id: self.order_id,
+            status: self.facts.status(),
+            placed_at: self.placed_at,
+        })
     }
 }
 
 impl OrderView {
     fn new(order_id: OrderId, time: DateTime<Utc>) -> Self {
-        Self { order_id, order: None, placed_at: time, facts: Facts::default(), reason: None, history: Vec::new() }
+        Self {
+            order_id,
+            order: None,
+            placed_at: time,
+            facts: Facts::default(),
+            reason: None,
+            history: Vec::new(),
+        }
     }
 
     fn add(&mut self, entry: Entry) {
@@ -74,7 +86,12 @@ impl OrderView {
         // Of several reasons the smallest code stands, whatever their order of arrival.
         self.reason = self.reason.into_iter().chain(noted.reason).min();
         let (time, id) = (context.time, context.event_id.to_owned());
-        self.add(Entry { time, event: short_name(event).to_owned(), id, detail: noted.detail });
+        self.add(Entry {
+            time,
+            event: short_name(event).to_owned(),
+            id,
+            detail: noted.detail,
+        });
     }
 
     /// Tells the world when the order has come to a result that it had not had before.
@@ -87,19 +104,35 @@ impl OrderView {
         let reason_code = self.reason.unwrap_or(ReasonCode::ConflictingFacts);
         let result = match status {
             Status::Completed => Outgoing::once(&OrderCompleted { order_id }),
-            Status::Cancelled | Status::Refunded => {
-                Outgoing::once(&OrderCancelled { order_id, reason_code, refunded: status == Status::Refunded })
-            }
-            Status::NeedsAttention => Outgoing::once(&OrderNeedsAttention { order_id, reason_code }),
+            Status::Cancelled | Status::Refunded => Outgoing::once(&OrderCancelled {
+                order_id,
+                reason_code,
+                refunded: status == Status::Refunded,
+            }),
+            Status::NeedsAttention => Outgoing::once(&OrderNeedsAttention {
+                order_id,
+                reason_code,
+            }),
             _ => return Verdict::accept(self),
         };
-        let (event, id) = (short_name(result.event_type).to_owned(), result.id().to_string());
+        let (event, id) = (
+            short_name(result.event_type).to_owned(),
+            result.id().to_string(),
+        );
         if self.history.iter().any(|known| known.id == id) {
             return Verdict::accept(self);
         }
         // A result follows its cause, and its name may sort before the cause's.
-        let time = self.history.last().map_or(context.time, |last| last.time.max(context.time));
-        self.history.push(Entry { time, event, id, detail: None });
+        let time = self
+            .history
+            .last()
+            .map_or(context.time, |last| last.time.max(context.time));
+        self.history.push(Entry {
+            time,
+            event,
+            id,
+            detail: None,
+        });
         Verdict::accept(self).publish_outgoing(result)
     }
 }
@@ -114,11 +147,19 @@ pub struct Noted {
 
 impl Noted {
     fn fact(fact: Fact) -> Self {
-        Self { fact, reason: None, detail: None }
+        Self {
+            fact,
+            reason: None,
+            detail: None,
+        }
     }
 
     fn because(fact: Fact, reason: ReasonCode) -> Self {
-        Self { fact, reason: Some(reason), detail: None }
+        Self {
+            fact,
+            reason: Some(reason),
+            detail: None,
+        }
     }
 
     fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -139,9 +180,15 @@ pub trait Notable: Payload {
 }
 
 /// Takes note of an event, and announces the order's result when this makes it final.
-pub fn note<E: Notable>(context: &Context<'_>, state: Option<&OrderView>, event: &E) -> Verdict<OrderView> {
+pub fn note<E: Notable>(
+    context: &Context<'_>,
+    state: Option<&OrderView>,
+    event: &E,
+) -> Verdict<OrderView> {
     let before = state.map(|view| view.facts.status());
-    let mut view = state.cloned().unwrap_or_else(|| OrderView::new(event.order_id(), context.time));
+    let mut view = state
+        .cloned()
+        .unwrap_or_else(|| OrderView::new(event.order_id(), context.time));
     if view.order.is_none() {
         view.order = event.order().cloned();
     }
@@ -151,14 +198,27 @@ pub fn note<E: Notable>(context: &Context<'_>, state: Option<&OrderView>, event:
 }
 
 /// A customer's order, under the id that it got.
-pub fn place(context: &Context<'_>, state: Option<&OrderView>, placed: &OrderPlaced) -> Verdict<OrderView> {
+pub fn place(
+    context: &Context<'_>,
+    state: Option<&OrderView>,
+    placed: &OrderPlaced,
+) -> Verdict<OrderView> {
     let order = &placed.order;
     if let Some(known) = state.and_then(|view| view.order.as_ref()) {
-        return if known == order { Verdict::Ignore("already placed") } else { Verdict::Reject(PLACED_DIFFERENTLY) };
+        return if known == order {
+            Verdict::Ignore("already placed")
+        } else {
+            Verdict::Reject(PLACED_DIFFERENTLY)
+        };
     }
     let id = event_id(order.order_id, OrderPlaced::TYPE, 1).to_string();
-    let context = Context { event_id: &id, ..*context };
-    let Verdict::Accept(mut decision) = note(&context, state, placed) else { return Verdict::Ignore("already placed") };
+    let context = Context {
+        event_id: &id,
+        ..*context
+    };
+    let Verdict::Accept(mut decision) = note(&context, state, placed) else {
+        return Verdict::Ignore("already placed");
+    };
     decision.events.push(Outgoing::once(placed));
     Verdict::Accept(decision)
 }
@@ -184,18 +244,37 @@ pub const UNKNOWN_ORDER: &str = "there is no such order";
 pub const DISPATCHED: &str = "the order has been dispatched";
 
 /// Cancels an order, unless it has been dispatched.
-pub fn cancel(context: &Context<'_>, state: Option<&OrderView>, request: &CancelRequest) -> Verdict<OrderView> {
-    let Some(view) = state else { return Verdict::Reject(UNKNOWN_ORDER) };
+pub fn cancel(
+    context: &Context<'_>,
+    state: Option<&OrderView>,
+    request: &CancelRequest,
+) -> Verdict<OrderView> {
+    let Some(view) = state else {
+        return Verdict::Reject(UNKNOWN_ORDER);
+    };
     match view.facts.status() {
         _ if view.facts.has(Fact::ShipmentDispatched) => return Verdict::Reject(DISPATCHED),
         Status::Cancelled | Status::Refunded => return Verdict::Ignore("already cancelled"),
-        _ if view.facts.has(Fact::CancelRequested) => return Verdict::Ignore("already being cancelled"),
+        _ if view.facts.has(Fact::CancelRequested) => {
+            return Verdict::Ignore("already being cancelled");
+        }
         _ => {}
     }
-    let CancelRequest { order_id, requested_by, reason_code } = *request;
-    let requested = OrderCancelRequested { order_id, requested_by, reason_code };
+    let CancelRequest {
+        order_id,
+        requested_by,
+        reason_code,
+    } = *request;
+    let requested = OrderCancelRequested {
+        order_id,
+        requested_by,
+        reason_code,
+    };
     let id = event_id(order_id, OrderCancelRequested::TYPE, 1).to_string();
-    let context = Context { event_id: &id, ..*context };
+    let context = Context {
+        event_id: &id,
+        ..*context
+    };
     note(&context, state, &requested).publish(&requested)
 }
 

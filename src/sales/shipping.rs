@@ -56,22 +56,38 @@ impl State for Shipping {
 }
 
 /// A paid order: prepares the parcel.
-pub fn prepare(_: &Context<'_>, state: Option<&Shipping>, paid: &PaymentSuccessful) -> Verdict<Shipping> {
+pub fn prepare(
+    _: &Context<'_>,
+    state: Option<&Shipping>,
+    paid: &PaymentSuccessful,
+) -> Verdict<Shipping> {
     let mut state = state.cloned().unwrap_or_default();
     match state.progress {
         Progress::None => {}
-        Progress::Cancelled => return Verdict::Ignore("the order was cancelled before it was paid"),
+        Progress::Cancelled => {
+            return Verdict::Ignore("the order was cancelled before it was paid");
+        }
         _ => return Verdict::Ignore("already prepared"),
     }
     let order = &paid.order;
-    state.parcel = Some(Parcel { ship_to: order.ship_to.clone(), lines: order.lines.clone() });
+    state.parcel = Some(Parcel {
+        ship_to: order.ship_to.clone(),
+        lines: order.lines.clone(),
+    });
     state.progress = Progress::Prepared;
-    let prepared = ShipmentPrepared { order_id: order.order_id, shipment_id: shipment_id(order.order_id) };
+    let prepared = ShipmentPrepared {
+        order_id: order.order_id,
+        shipment_id: shipment_id(order.order_id),
+    };
     dispatch_if_ready(state, order.order_id).publish(&prepared)
 }
 
 /// Reserved stock: opens the gate.
-pub fn stock_reserved(_: &Context<'_>, state: Option<&Shipping>, reserved: &StockReserved) -> Verdict<Shipping> {
+pub fn stock_reserved(
+    _: &Context<'_>,
+    state: Option<&Shipping>,
+    reserved: &StockReserved,
+) -> Verdict<Shipping> {
     let mut state = state.cloned().unwrap_or_default();
     if state.reserved {
         return Verdict::Ignore("already known to be reserved");
@@ -82,7 +98,8 @@ pub fn stock_reserved(_: &Context<'_>, state: Option<&Shipping>, reserved: &Stoc
 
 /// Calls the carrier once the parcel is prepared and its stock is reserved.
 fn dispatch_if_ready(mut state: Shipping, order_id: OrderId) -> Verdict<Shipping> {
-    let (Progress::Prepared, true, Some(parcel)) = (state.progress, state.reserved, &state.parcel) else {
+    let (Progress::Prepared, true, Some(parcel)) = (state.progress, state.reserved, &state.parcel)
+    else {
         return Verdict::accept(state);
     };
     let effect = Effect::Dispatch(Dispatch {
@@ -96,7 +113,12 @@ fn dispatch_if_ready(mut state: Shipping, order_id: OrderId) -> Verdict<Shipping
 }
 
 /// Takes the carrier's answer.
-pub fn settle(_: &Context<'_>, state: Option<&Shipping>, effect: &Effect, outcome: &Outcome) -> Verdict<Shipping> {
+pub fn settle(
+    _: &Context<'_>,
+    state: Option<&Shipping>,
+    effect: &Effect,
+    outcome: &Outcome,
+) -> Verdict<Shipping> {
     let (Some(mut state), Effect::Dispatch(dispatch)) = (state.cloned(), effect) else {
         return Verdict::Reject("an outcome without a shipment");
     };
@@ -108,37 +130,69 @@ pub fn settle(_: &Context<'_>, state: Option<&Shipping>, effect: &Effect, outcom
         Outcome::Dispatched { tracking_id } => {
             state.progress = Progress::Dispatched;
             let tracking_id = tracking_id.clone();
-            Verdict::accept(state).publish(&ShipmentDispatched { order_id, shipment_id, tracking_id })
+            Verdict::accept(state).publish(&ShipmentDispatched {
+                order_id,
+                shipment_id,
+                tracking_id,
+            })
         }
-        Outcome::DispatchRefused { reason_code, detail } => {
+        Outcome::DispatchRefused {
+            reason_code,
+            detail,
+        } => {
             state.progress = Progress::Failed;
             let (reason_code, detail) = (*reason_code, detail.clone());
-            Verdict::accept(state).publish(&ShipmentFailed { order_id, shipment_id, reason_code, detail })
+            Verdict::accept(state).publish(&ShipmentFailed {
+                order_id,
+                shipment_id,
+                reason_code,
+                detail,
+            })
         }
         _ => Verdict::Reject("an outcome that does not answer the effect"),
     }
 }
 
 /// A shortage: the parcel will never leave.
-pub fn cancel_shortage(_: &Context<'_>, state: Option<&Shipping>, short: &StockShortage) -> Verdict<Shipping> {
+pub fn cancel_shortage(
+    _: &Context<'_>,
+    state: Option<&Shipping>,
+    short: &StockShortage,
+) -> Verdict<Shipping> {
     cancel_parcel(state, short.order_id, ReasonCode::OutOfStock)
 }
 
 /// A cancellation: the parcel stays, unless the carrier has been called.
-pub fn cancel(_: &Context<'_>, state: Option<&Shipping>, request: &OrderCancelRequested) -> Verdict<Shipping> {
+pub fn cancel(
+    _: &Context<'_>,
+    state: Option<&Shipping>,
+    request: &OrderCancelRequested,
+) -> Verdict<Shipping> {
     cancel_parcel(state, request.order_id, request.reason_code)
 }
 
-fn cancel_parcel(state: Option<&Shipping>, order_id: OrderId, reason_code: ReasonCode) -> Verdict<Shipping> {
+fn cancel_parcel(
+    state: Option<&Shipping>,
+    order_id: OrderId,
+    reason_code: ReasonCode,
+) -> Verdict<Shipping> {
     let mut state = state.cloned().unwrap_or_default();
     let prepared = match state.progress {
         Progress::None => None,
         Progress::Prepared => Some(shipment_id(order_id)),
-        Progress::Dispatching | Progress::Dispatched => return Verdict::Ignore("too late: the carrier has been called"),
-        Progress::Failed | Progress::Cancelled => return Verdict::Ignore("the parcel will not leave anyway"),
+        Progress::Dispatching | Progress::Dispatched => {
+            return Verdict::Ignore("too late: the carrier has been called");
+        }
+        Progress::Failed | Progress::Cancelled => {
+            return Verdict::Ignore("the parcel will not leave anyway");
+        }
     };
     state.progress = Progress::Cancelled;
-    Verdict::accept(state).publish(&ShipmentCancelled { order_id, shipment_id: prepared, reason_code })
+    Verdict::accept(state).publish(&ShipmentCancelled {
+        order_id,
+        shipment_id: prepared,
+        reason_code,
+    })
 }
 
 fn shipment_id(order_id: OrderId) -> Uuid {

@@ -207,37 +207,52 @@ impl Facts {
     /// The furthest that each leg has come.
     pub fn legs(&self) -> Legs {
         Legs {
-            billing: self.furthest(&[
-                (Fact::CreditNoteIssued, BillingLeg::Credited),
-                (Fact::InvoiceVoided, BillingLeg::Voided),
-                (Fact::BillingRejected, BillingLeg::Rejected),
-                (Fact::Billed, BillingLeg::Completed),
-            ], BillingLeg::None),
-            payment: self.furthest(&[
-                (Fact::Refunded, PaymentLeg::Refunded),
-                (Fact::RefundFailed, PaymentLeg::RefundFailed),
-                (Fact::Paid, PaymentLeg::Successful),
-                (Fact::PaymentGivenUp, PaymentLeg::Declined),
-                (Fact::PaymentDeclined, PaymentLeg::Declined),
-            ], PaymentLeg::None),
-            stock: self.furthest(&[
-                // A parcel leaves only with its reserved pieces in it.
-                (Fact::ShipmentDispatched, StockLeg::Committed),
-                (Fact::StockReleased, StockLeg::Released),
-                (Fact::StockShort, StockLeg::Short),
-                (Fact::StockReserved, StockLeg::Reserved),
-            ], StockLeg::None),
-            shipping: self.furthest(&[
-                (Fact::ShipmentDispatched, ShippingLeg::Dispatched),
-                (Fact::ShipmentFailed, ShippingLeg::Failed),
-                (Fact::ShipmentCancelled, ShippingLeg::Cancelled),
-                (Fact::ShipmentPrepared, ShippingLeg::Prepared),
-            ], ShippingLeg::None),
+            billing: self.furthest(
+                &[
+                    (Fact::CreditNoteIssued, BillingLeg::Credited),
+                    (Fact::InvoiceVoided, BillingLeg::Voided),
+                    (Fact::BillingRejected, BillingLeg::Rejected),
+                    (Fact::Billed, BillingLeg::Completed),
+                ],
+                BillingLeg::None,
+            ),
+            payment: self.furthest(
+                &[
+                    (Fact::Refunded, PaymentLeg::Refunded),
+                    (Fact::RefundFailed, PaymentLeg::RefundFailed),
+                    (Fact::Paid, PaymentLeg::Successful),
+                    (Fact::PaymentGivenUp, PaymentLeg::Declined),
+                    (Fact::PaymentDeclined, PaymentLeg::Declined),
+                ],
+                PaymentLeg::None,
+            ),
+            stock: self.furthest(
+                &[
+                    // A parcel leaves only with its reserved pieces in it.
+                    (Fact::ShipmentDispatched, StockLeg::Committed),
+                    (Fact::StockReleased, StockLeg::Released),
+                    (Fact::StockShort, StockLeg::Short),
+                    (Fact::StockReserved, StockLeg::Reserved),
+                ],
+                StockLeg::None,
+            ),
+            shipping: self.furthest(
+                &[
+                    (Fact::ShipmentDispatched, ShippingLeg::Dispatched),
+                    (Fact::ShipmentFailed, ShippingLeg::Failed),
+                    (Fact::ShipmentCancelled, ShippingLeg::Cancelled),
+                    (Fact::ShipmentPrepared, ShippingLeg::Prepared),
+                ],
+                ShippingLeg::None,
+            ),
         }
     }
 
     fn furthest<L: Copy>(&self, chain: &[(Fact, L)], none: L) -> L {
-        chain.iter().find(|(fact, _)| self.has(*fact)).map_or(none, |(_, leg)| *leg)
+        chain
+            .iter()
+            .find(|(fact, _)| self.has(*fact))
+            .map_or(none, |(_, leg)| *leg)
     }
 
     /// Whether facts are known that exclude each other: a fault in some service, never merged silently.
@@ -264,14 +279,22 @@ impl Facts {
             Status::NeedsAttention
         } else if self.has(Fact::ShipmentDispatched) {
             let complete = self.all(&[Fact::Billed, Fact::Paid, Fact::StockReserved]);
-            if complete { Status::Completed } else { Status::Shipped }
+            if complete {
+                Status::Completed
+            } else {
+                Status::Shipped
+            }
         } else if self.any(&[Fact::BillingRejected, Fact::InvoiceVoided]) {
             Status::Cancelled
         } else if self.falling_through() {
             let undone = self.all(&[Fact::Refunded, Fact::CreditNoteIssued])
                 && self.any(&[Fact::StockReleased, Fact::StockShort])
                 && self.any(&[Fact::ShipmentCancelled, Fact::ShipmentFailed]);
-            if undone { Status::Refunded } else { Status::Compensating }
+            if undone {
+                Status::Refunded
+            } else {
+                Status::Compensating
+            }
         } else {
             self.progress()
         }

@@ -47,7 +47,11 @@ pub struct Decision<S> {
 impl<S> Verdict<S> {
     /// The state moves; nothing follows yet.
     pub fn accept(state: S) -> Self {
-        Self::Accept(Decision { state, events: Vec::new(), effect: None })
+        Self::Accept(Decision {
+            state,
+            events: Vec::new(),
+            effect: None,
+        })
     }
 
     /// Tells the others something that happens once per order.

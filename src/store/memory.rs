@@ -14,7 +14,10 @@ use crate::{
     sales::{status::Summary, verdict::SharedRows},
 };
 
-use super::{Change, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Step, Store, StoreError, Work, Writes};
+use super::{
+    Change, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Step, Store, StoreError,
+    Work, Writes,
+};
 
 /// The store in memory.
 #[derive(Debug, Default)]
@@ -45,10 +48,16 @@ impl Tables {
         let key = work.key();
         let done = match work.guard() {
             Guard::NewEvent => self.inbox.contains_key(key),
-            Guard::PendingIntent { step } => self.intents.get(key).is_none_or(|(_, pending, _)| *pending != step),
+            Guard::PendingIntent { step } => self
+                .intents
+                .get(key)
+                .is_none_or(|(_, pending, _)| *pending != step),
         };
         if done {
-            return Receipt { answer: None, pending: self.pending(key) };
+            return Receipt {
+                answer: None,
+                pending: self.pending(key),
+            };
         }
         let (owner, order_id) = work.own_row();
         let own = self.own.get(&(owner, order_id)).cloned();
@@ -59,11 +68,17 @@ impl Tables {
             }
         }
         match work.apply(&Loaded { own, shared }) {
-            Change::Nothing(answer) => Receipt { answer: Some(answer), pending: Pending::default() },
+            Change::Nothing(answer) => Receipt {
+                answer: Some(answer),
+                pending: Pending::default(),
+            },
             Change::Write(writes) => {
                 let answer = writes.answer.clone();
                 self.write(work, *writes);
-                Receipt { answer: Some(answer), pending: self.pending(key) }
+                Receipt {
+                    answer: Some(answer),
+                    pending: self.pending(key),
+                }
             }
         }
     }
@@ -75,30 +90,58 @@ impl Tables {
             Guard::NewEvent => 0,
             Guard::PendingIntent { step } => step,
         };
-        self.own.extend(writes.own.map(|own| ((owner, order_id), own)));
-        self.shared.extend(writes.shared.into_iter().map(|(name, row)| ((owner, name), row)));
-        self.orders.extend(writes.summary.map(|summary| (order_id, summary)));
+        self.own
+            .extend(writes.own.map(|own| ((owner, order_id), own)));
+        self.shared.extend(
+            writes
+                .shared
+                .into_iter()
+                .map(|(name, row)| ((owner, name), row)),
+        );
+        self.orders
+            .extend(writes.summary.map(|summary| (order_id, summary)));
         self.inbox.entry(key.clone()).or_insert(writes.at);
-        self.outbox.extend(writes.outbox.map(|events| ((key.clone(), step), (writes.at, events))));
+        self.outbox.extend(
+            writes
+                .outbox
+                .map(|events| ((key.clone(), step), (writes.at, events))),
+        );
         self.intents.remove(key);
-        self.intents.extend(writes.intent.map(|intent| (key.clone(), (writes.at, step + 1, intent))));
+        self.intents.extend(
+            writes
+                .intent
+                .map(|intent| (key.clone(), (writes.at, step + 1, intent))),
+        );
     }
 
     fn pending(&self, key: &Key) -> Pending {
         let steps = (key.clone(), Step::MIN)..=(key.clone(), Step::MAX);
         Pending {
-            outbox: self.outbox.range(steps).map(|((_, step), (_, events))| (*step, events.clone())).collect(),
-            intent: self.intents.get(key).map(|(_, step, intent)| (*step, intent.clone())),
+            outbox: self
+                .outbox
+                .range(steps)
+                .map(|((_, step), (_, events))| (*step, events.clone()))
+                .collect(),
+            intent: self
+                .intents
+                .get(key)
+                .map(|(_, step, intent)| (*step, intent.clone())),
         }
     }
 
     fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> Vec<(Key, Pending)> {
         let outbox = self.outbox.iter().map(|((key, _), (at, _))| (*at, key));
         let intents = self.intents.iter().map(|(key, (at, _, _))| (*at, key));
-        let mut due: Vec<_> = outbox.chain(intents).filter(|(at, _)| *at < before).collect();
+        let mut due: Vec<_> = outbox
+            .chain(intents)
+            .filter(|(at, _)| *at < before)
+            .collect();
         due.sort();
         due.dedup_by_key(|(_, key)| *key);
-        due.into_iter().take(limit).map(|(_, key)| (key.clone(), self.pending(key))).collect()
+        due.into_iter()
+            .take(limit)
+            .map(|(_, key)| (key.clone(), self.pending(key)))
+            .collect()
     }
 
     fn orders(&self, query: OrderQuery) -> Vec<Summary> {
@@ -131,12 +174,24 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(())))
     }
 
-    fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
+    fn unfinished(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
         Box::pin(ready(Ok(self.tables().unfinished(before, limit))))
     }
 
-    fn row(&self, owner: &'static str, order_id: OrderId) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
-        Box::pin(ready(Ok(self.tables().own.get(&(owner, order_id)).cloned())))
+    fn row(
+        &self,
+        owner: &'static str,
+        order_id: OrderId,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(ready(Ok(self
+            .tables()
+            .own
+            .get(&(owner, order_id))
+            .cloned())))
     }
 
     fn orders(&self, query: OrderQuery) -> BoxFuture<'_, Result<Vec<Summary>, StoreError>> {
@@ -145,7 +200,10 @@ impl Store for MemoryStore {
 
     fn parked(&self, order_id: OrderId) -> BoxFuture<'_, Result<Vec<Parked>, StoreError>> {
         let tables = self.tables();
-        let parked = tables.parked.values().filter(|parked| parked.order_id == Some(order_id));
+        let parked = tables
+            .parked
+            .values()
+            .filter(|parked| parked.order_id == Some(order_id));
         Box::pin(ready(Ok(parked.cloned().collect())))
     }
 }

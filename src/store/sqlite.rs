@@ -15,7 +15,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, named_params, params};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -46,10 +46,16 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Open`] when the file cannot be opened or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: rusqlite::Error| StoreError::Open(format!("cannot open {}: {error}", path.display()));
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| StoreError::Open(format!("cannot make {}: {error}", folder.display())))?;
+        let failed = |error: rusqlite::Error| {
+            StoreError::Open(format!("cannot open {}: {error}", path.display()))
+        };
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                StoreError::Open(format!("cannot make {}: {error}", folder.display()))
+            })?;
         }
         let connection = connect(path).map_err(failed)?;
         migrate(&connection, path)?;
@@ -58,13 +64,17 @@ impl SqliteStore {
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || Writer::new(connection).run(&queue))
-            .map_err(|error| StoreError::Open(format!("cannot start the writing thread: {error}")))?;
+            .map_err(|error| {
+                StoreError::Open(format!("cannot start the writing thread: {error}"))
+            })?;
         Ok(Self { jobs, reader })
     }
 
     /// The path in a `sqlite:PATH` setting.
     pub fn path(url: &str) -> Option<PathBuf> {
-        url.strip_prefix("sqlite:").filter(|path| !path.is_empty()).map(PathBuf::from)
+        url.strip_prefix("sqlite:")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
     }
 
     fn send<T: Send + 'static>(
@@ -100,6 +110,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // A plan that depends on bound values would be made anew for every value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -109,10 +121,16 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let failed = |error: rusqlite::Error| StoreError::Open(format!("cannot set up {}: {error}", path.display()));
+    let failed = |error: rusqlite::Error| {
+        StoreError::Open(format!("cannot set up {}: {error}", path.display()))
+    };
     // Several processes may start at once: the first one takes the write lock and makes the schema.
-    connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    connection
+        .execute_batch("BEGIN IMMEDIATE")
+        .map_err(failed)?;
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
     if version > SCHEMA_VERSION {
         return Err(StoreError::Open(format!(
             "{} has schema version {version}, this program knows up to {SCHEMA_VERSION}; use a newer version",
@@ -120,8 +138,12 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
         )));
     }
     if version < SCHEMA_VERSION {
-        connection.execute_batch(include_str!("schema.sql")).map_err(failed)?;
-        connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)?;
+        connection
+            .execute_batch(include_str!("schema.sql"))
+            .map_err(failed)?;
+        connection
+            .pragma_update(None, "user_version", SCHEMA_VERSION)
+            .map_err(failed)?;
     }
     connection.execute_batch("COMMIT").map_err(failed)
 }
@@ -133,14 +155,24 @@ impl Store for SqliteStore {
 
     fn published(&self, key: &Key, step: Step) {
         // If the writing thread has ended, the events are published again after the restart.
-        let _ = self.jobs.send(Job::Published { key: key.clone(), step });
+        let _ = self.jobs.send(Job::Published {
+            key: key.clone(),
+            step,
+        });
     }
 
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.send(|answer| Job::Park { parked: Box::new(parked), answer })
+        self.send(|answer| Job::Park {
+            parked: Box::new(parked),
+            answer,
+        })
     }
 
-    fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
+    fn unfinished(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT function, source, id, min(at) AS since FROM
@@ -155,7 +187,11 @@ impl Store for SqliteStore {
         })
     }
 
-    fn row(&self, owner: &'static str, order_id: OrderId) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+    fn row(
+        &self,
+        owner: &'static str,
+        order_id: OrderId,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
         self.read(move |connection| {
             connection
                 .prepare_cached("SELECT body FROM state WHERE owner = ?1 AND key = ?2")?
@@ -207,8 +243,13 @@ impl Store for SqliteStore {
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
     let status: String = row.get(1)?;
-    let status = Status::parse(&status).ok_or_else(|| unreadable(1, format!("unknown status {status}")))?;
-    Ok(Summary { order_id: OrderId(uuid(row, 0)?), status, placed_at: time(row, 2)? })
+    let status =
+        Status::parse(&status).ok_or_else(|| unreadable(1, format!("unknown status {status}")))?;
+    Ok(Summary {
+        order_id: OrderId(uuid(row, 0)?),
+        status,
+        placed_at: time(row, 2)?,
+    })
 }
 
 fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
@@ -222,5 +263,6 @@ fn unreadable(column: usize, problem: String) -> rusqlite::Error {
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {
     let micros: i64 = row.get(column)?;
-    DateTime::from_timestamp_micros(micros).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, micros))
+    DateTime::from_timestamp_micros(micros)
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, micros))
 }

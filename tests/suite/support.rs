@@ -48,14 +48,25 @@ pub struct Topic {
 }
 
 impl Topic {
-    async fn publish(State(topic): State<Arc<Self>>, uri: Uri, headers: HeaderMap, body: Bytes) -> StatusCode {
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    async fn publish(
+        State(topic): State<Arc<Self>>,
+        uri: Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> StatusCode {
+        let header = |name: &str| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
         if header("aeg-sas-key") != KEY {
             return StatusCode::UNAUTHORIZED;
         }
         let batch = header("content-type").starts_with("application/cloudevents-batch+json");
         let events = serde_json::from_slice::<Vec<Value>>(&body);
-        let (true, Some("api-version=2018-01-01"), Ok(events)) = (batch, uri.query(), events) else {
+        let (true, Some("api-version=2018-01-01"), Ok(events)) = (batch, uri.query(), events)
+        else {
             return StatusCode::BAD_REQUEST;
         };
         match self::status(topic.failing.load(Ordering::SeqCst)) {
@@ -79,12 +90,18 @@ impl Topic {
 
     /// The names of the events published so far, without their prefix.
     pub fn names(&self) -> Vec<String> {
-        self.events().iter().map(|event| short_name(event["type"].as_str().unwrap()).to_owned()).collect()
+        self.events()
+            .iter()
+            .map(|event| short_name(event["type"].as_str().unwrap()).to_owned())
+            .collect()
     }
 
     /// The ids of the events published so far.
     pub fn distinct_ids(&self) -> HashSet<String> {
-        self.events().iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+        self.events()
+            .iter()
+            .map(|event| event["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -112,21 +129,41 @@ impl Handler {
 
     /// A handler on the store in memory.
     pub async fn start_in_memory() -> Self {
-        Self::start_with(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap()).await
+        Self::start_with(
+            Arc::new(MemoryStore::default()),
+            tempfile::tempdir().unwrap(),
+        )
+        .await
     }
 
     async fn start_with(store: Arc<dyn Store>, folder: TempDir) -> Self {
         let topic = Arc::new(Topic::default());
-        let routes = Router::new().route("/api/events", post(Topic::publish)).with_state(topic.clone());
+        let routes = Router::new()
+            .route("/api/events", post(Topic::publish))
+            .with_state(topic.clone());
         let endpoint = format!("{}/api/events", listen(routes).await);
-        let publisher = EventGridPublisher::new(&endpoint, Credential::access_key(KEY).unwrap()).unwrap();
+        let publisher =
+            EventGridPublisher::new(&endpoint, Credential::access_key(KEY).unwrap()).unwrap();
         let publisher = Arc::new(BatchingPublisher::new(Arc::new(publisher)));
         let catalog = Arc::new(Catalog::from_json(Catalog::DEVELOPMENT).unwrap());
-        let engine = Engine::new(store.clone(), publisher, Arc::new(Simulated), Arc::new(SystemClock), catalog);
+        let engine = Engine::new(
+            store.clone(),
+            publisher,
+            Arc::new(Simulated),
+            Arc::new(SystemClock),
+            catalog,
+        );
         let slot = Arc::new(SetOnce::new());
         slot.set(engine.clone()).ok();
         let address = listen(handler::router(slot)).await;
-        Self { topic, engine, store, client: client(), address, _folder: folder }
+        Self {
+            topic,
+            engine,
+            store,
+            client: client(),
+            address,
+            _folder: folder,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -146,18 +183,25 @@ impl Handler {
         let request = self
             .post(&format!("/{function}"))
             .header("content-type", "application/json; charset=utf-8")
-            .header("x-azure-functions-invocationid", "0e6b7f5c-9c1f-4e7a-9d57-111111111111");
+            .header(
+                "x-azure-functions-invocationid",
+                "0e6b7f5c-9c1f-4e7a-9d57-111111111111",
+            );
         Answer::of(request.body(body.to_string())).await
     }
 
     /// A structured CloudEvent, straight.
     pub async fn send(&self, function: &str, event: &Value) -> Answer {
-        let request = self.post(&format!("/{function}")).header("content-type", "application/cloudevents+json");
+        let request = self
+            .post(&format!("/{function}"))
+            .header("content-type", "application/cloudevents+json");
         Answer::of(request.body(event.to_string())).await
     }
 
     pub async fn place(&self, order: &Value) -> Answer {
-        let request = self.post("/api/orders").header("content-type", "application/json");
+        let request = self
+            .post("/api/orders")
+            .header("content-type", "application/json");
         Answer::of(request.body(order.to_string())).await
     }
 
@@ -183,8 +227,14 @@ impl Handler {
 
 /// The functions that subscribe to an event type.
 pub fn subscribers(event_type: &str) -> Vec<&'static str> {
-    let takes = |function: &&orderflow::functions::Function| function.event_types().any(|taken| taken == event_type);
-    orderflow::functions::FUNCTIONS.iter().filter(takes).map(|function| function.name).collect()
+    let takes = |function: &&orderflow::functions::Function| {
+        function.event_types().any(|taken| taken == event_type)
+    };
+    orderflow::functions::FUNCTIONS
+        .iter()
+        .filter(takes)
+        .map(|function| function.name)
+        .collect()
 }
 
 /// A whole HTTP answer.
@@ -199,7 +249,11 @@ impl Answer {
     pub async fn of(request: RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, text: response.text().await.expect("a body") }
+        Self {
+            status,
+            headers,
+            text: response.text().await.expect("a body"),
+        }
     }
 
     pub fn json(&self) -> Value {
@@ -207,7 +261,10 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// The answer that the host takes for done.
@@ -217,14 +274,21 @@ impl Answer {
         assert_eq!(self.header("content-type"), "application/json", "{self:?}");
         let body = self.json();
         assert_eq!(body["Outputs"], json!({}), "{self:?}");
-        assert!(body["Logs"].is_array() && body["ReturnValue"].is_null(), "{self:?}");
+        assert!(
+            body["Logs"].is_array() && body["ReturnValue"].is_null(),
+            "{self:?}"
+        );
     }
 
     /// A problem document that says these words.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, words: &str) {
         assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
         assert_eq!(self.json()["status"], status, "{self:?}");
         assert!(self.text.contains(words), "{words:?} is not in {self:?}");
     }
@@ -271,7 +335,10 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
         if let Some(met) = condition().await {
             return met;
         }
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

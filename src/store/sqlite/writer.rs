@@ -19,11 +19,17 @@ const MAX_GROUP: usize = 256;
 /// Something to be written.
 pub(super) enum Job {
     /// A piece of work.
-    Transact { work: Box<dyn Work>, answer: oneshot::Sender<Result<Receipt, StoreError>> },
+    Transact {
+        work: Box<dyn Work>,
+        answer: oneshot::Sender<Result<Receipt, StoreError>>,
+    },
     /// A step's events are published.
     Published { key: Key, step: Step },
     /// Something can never succeed.
-    Park { parked: Box<Parked>, answer: oneshot::Sender<Result<(), StoreError>> },
+    Park {
+        parked: Box<Parked>,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
 }
 
 /// What a job came to, kept back until it is on disk.
@@ -55,16 +61,26 @@ impl Writer {
     /// job's fault is nobody else's.
     fn write(&self, group: Vec<Job>) {
         match self.commit(&group) {
-            Ok(done) => group.into_iter().zip(done).for_each(|(job, done)| job.answer(Ok(done))),
-            Err(error) if group.len() == 1 => group.into_iter().for_each(|job| job.answer(Err(error.clone()))),
+            Ok(done) => group
+                .into_iter()
+                .zip(done)
+                .for_each(|(job, done)| job.answer(Ok(done))),
+            Err(error) if group.len() == 1 => group
+                .into_iter()
+                .for_each(|job| job.answer(Err(error.clone()))),
             Err(_) => group.into_iter().for_each(|job| self.write(vec![job])),
         }
     }
 
     fn commit(&self, group: &[Job]) -> Result<Vec<Done>, StoreError> {
         let run = || -> rusqlite::Result<Vec<Done>> {
-            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            let done = group.iter().map(|job| self.run_job(job)).collect::<rusqlite::Result<Vec<_>>>()?;
+            self.connection
+                .prepare_cached("BEGIN IMMEDIATE")?
+                .execute([])?;
+            let done = group
+                .iter()
+                .map(|job| self.run_job(job))
+                .collect::<rusqlite::Result<Vec<_>>>()?;
             self.connection.prepare_cached("COMMIT")?.execute([])?;
             Ok(done)
         };
@@ -77,7 +93,9 @@ impl Writer {
         match outcome {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
-            Err(_) => Err(StoreError::Unavailable("a decision panicked; this is a bug".to_owned())),
+            Err(_) => Err(StoreError::Unavailable(
+                "a decision panicked; this is a bug".to_owned(),
+            )),
         }
     }
 
@@ -96,7 +114,10 @@ impl Writer {
     fn transact(&self, work: &dyn Work) -> rusqlite::Result<Receipt> {
         let key = work.key();
         if self.done(key, work.guard())? {
-            return Ok(Receipt { answer: None, pending: pending(&self.connection, key)? });
+            return Ok(Receipt {
+                answer: None,
+                pending: pending(&self.connection, key)?,
+            });
         }
         let (owner, order_id) = work.own_row();
         let own = self.state(owner, &order_id.to_string())?;
@@ -107,7 +128,10 @@ impl Writer {
             }
         }
         match work.apply(&Loaded { own, shared }) {
-            Change::Nothing(answer) => Ok(Receipt { answer: Some(answer), pending: Pending::default() }),
+            Change::Nothing(answer) => Ok(Receipt {
+                answer: Some(answer),
+                pending: Pending::default(),
+            }),
             Change::Write(writes) => self.save(work, *writes),
         }
     }
@@ -156,12 +180,21 @@ impl Writer {
                         "INSERT INTO inbox (function, source, id, event_type, order_id, at)
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                     )?
-                    .execute(params![key.function, key.source, key.id, writes.event_type, order_id, at])?;
+                    .execute(params![
+                        key.function,
+                        key.source,
+                        key.id,
+                        writes.event_type,
+                        order_id,
+                        at
+                    ])?;
                 0
             }
             Guard::PendingIntent { step } => {
                 self.connection
-                    .prepare_cached("DELETE FROM intents WHERE function = ?1 AND source = ?2 AND id = ?3")?
+                    .prepare_cached(
+                        "DELETE FROM intents WHERE function = ?1 AND source = ?2 AND id = ?3",
+                    )?
                     .execute(params![key.function, key.source, key.id])?;
                 step
             }
@@ -181,14 +214,21 @@ impl Writer {
                 .execute(params![key.function, key.source, key.id, step + 1, intent, at])?;
         }
         let mut pending = Pending {
-            outbox: writes.outbox.into_iter().map(|events| (step, events)).collect(),
+            outbox: writes
+                .outbox
+                .into_iter()
+                .map(|events| (step, events))
+                .collect(),
             intent: writes.intent.map(|intent| (step + 1, intent)),
         };
         if step > 0 {
             // An earlier step's events may still be there if another delivery is publishing them.
             pending.outbox = pending_outbox(&self.connection, key)?;
         }
-        Ok(Receipt { answer: Some(writes.answer), pending })
+        Ok(Receipt {
+            answer: Some(writes.answer),
+            pending,
+        })
     }
 
     fn save_state(&self, owner: &str, key: &str, body: &[u8]) -> rusqlite::Result<usize> {
@@ -220,10 +260,17 @@ impl Writer {
 /// What is pending of a delivery.
 pub(super) fn pending(connection: &Connection, key: &Key) -> rusqlite::Result<Pending> {
     let intent = connection
-        .prepare_cached("SELECT step, intent FROM intents WHERE function = ?1 AND source = ?2 AND id = ?3")?
-        .query_row(params![key.function, key.source, key.id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached(
+            "SELECT step, intent FROM intents WHERE function = ?1 AND source = ?2 AND id = ?3",
+        )?
+        .query_row(params![key.function, key.source, key.id], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
-    Ok(Pending { outbox: pending_outbox(connection, key)?, intent })
+    Ok(Pending {
+        outbox: pending_outbox(connection, key)?,
+        intent,
+    })
 }
 
 fn pending_outbox(connection: &Connection, key: &Key) -> rusqlite::Result<Vec<(Step, Vec<u8>)>> {
@@ -239,8 +286,12 @@ impl Job {
     fn answer(self, done: Result<Done, StoreError>) {
         // Whoever asked may have gone away; the work is done all the same.
         match (self, done) {
-            (Self::Transact { answer, .. }, Ok(Done::Receipt(receipt))) => drop(answer.send(Ok(receipt))),
-            (Self::Transact { answer, .. }, Ok(Done::Nothing)) => drop(answer.send(Ok(Receipt::default()))),
+            (Self::Transact { answer, .. }, Ok(Done::Receipt(receipt))) => {
+                drop(answer.send(Ok(receipt)))
+            }
+            (Self::Transact { answer, .. }, Ok(Done::Nothing)) => {
+                drop(answer.send(Ok(Receipt::default())))
+            }
             (Self::Transact { answer, .. }, Err(error)) => drop(answer.send(Err(error))),
             (Self::Park { answer, .. }, done) => drop(answer.send(done.map(|_| ()))),
             (Self::Published { .. }, Ok(_)) => {}
