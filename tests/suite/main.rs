@@ -6,7 +6,12 @@
 mod api;
 mod artifacts;
 mod bad_input;
+mod cloud_event;
 mod delivery;
+mod dev_grid;
+mod dev_host;
 mod journeys;
+mod processes;
+mod publish;
 mod support;
 mod wire;

@@ -812,7 +812,7 @@ async fn managed_identity_publishes_with_the_platform_s_token() {
         Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "managed_identity_publishes_with_the_platform_s_token",
+                "publish::managed_identity_publishes_with_the_platform_s_token",
                 "--nocapture",
             ])
             .env(TOPIC, format!("http://{address}/api/events"))
