@@ -18,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use cloudevents::{AttributesReader, Event};
+use uuid::Uuid;
 
 use crate::{
     events::{Cause, Invalid, OrderId, order_of},
@@ -166,13 +167,10 @@ impl Engine {
         body: &[u8],
         reason: &Invalid,
     ) -> Result<(), StoreError> {
-        let id = match event {
-            Some(event) => format!("{} {}", event.source(), event.id()),
-            None => uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, body).to_string(),
-        };
         let parked = Parked {
+            id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &[function.name.as_bytes(), body].concat()),
             function: function.name.to_owned(),
-            id,
+            event_id: event.map(|event| event.id().to_owned()),
             order_id: event.and_then(|event| order_of(event).ok().flatten()),
             reason: reason.to_string(),
             body: body.to_vec(),

@@ -50,7 +50,7 @@ fn deadline(budget: Duration) -> Instant {
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What every HTTP client here has in common.
-fn client_builder() -> reqwest::ClientBuilder {
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
     // reqwest comes without a TLS implementation and panics if none is installed. Someone may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

@@ -9,6 +9,7 @@ pub mod sqlite;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     events::OrderId,
@@ -140,10 +141,12 @@ pub struct Pending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Parked {
+    /// Made from the function and the body: the same thing is kept once, however often it arrives.
+    pub id: Uuid,
     /// The function that it was for.
     pub function: String,
-    /// What it is known by: the event's source and id, or a hash of a body that has none.
-    pub id: String,
+    /// The event's id, where it has one.
+    pub event_id: Option<String>,
     /// The order that it is about, where that can be told.
     pub order_id: Option<OrderId>,
     /// Why, with the field's path where there is one.

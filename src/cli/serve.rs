@@ -9,7 +9,7 @@ use crate::{
     effects::Simulated,
     engine::{Engine, SystemClock},
     handler,
-    publish::Publisher,
+    publish::{BatchingPublisher, Credential, EventGridPublisher, Publisher},
     store::{Store, StoreError, memory::MemoryStore, sqlite::SqliteStore},
     telemetry,
 };
@@ -59,4 +59,17 @@ fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
         StoreUrl::Memory => Ok(Arc::new(MemoryStore::default())),
         StoreUrl::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path)?)),
     }
+}
+
+fn publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, String> {
+    let credential = match &settings.topic_key {
+        Some(key) => Credential::access_key(key.reveal()),
+        None if settings.managed_identity => Credential::managed_identity(),
+        None => Credential::developer_tools(),
+    };
+    let setting = if settings.topic_key.is_some() { "EVENTGRID_TOPIC_KEY" } else { "Entra ID" };
+    let credential = credential.map_err(|error| format!("{setting}: {error}"))?;
+    let publisher = EventGridPublisher::new(settings.topic_endpoint.as_str(), credential)
+        .map_err(|error| format!("EVENTGRID_TOPIC_ENDPOINT: {error}"))?;
+    Ok(Arc::new(BatchingPublisher::new(Arc::new(publisher))))
 }

@@ -55,43 +55,38 @@ struct Invocation<'a> {
 impl Invocation<'_> {
     /// The host knows only "done" and "again", for all events of the invocation together.
     async fn host(&self, parts: Vec<Part>) -> Response {
-        let mut logs = Vec::with_capacity(parts.len());
+        let mut parked = Vec::new();
         let mut again = None;
-        for (log, delivery) in join_all(parts.iter().map(|part| self.host_part(part))).await {
+        for delivery in join_all(parts.iter().map(|part| self.host_part(part))).await {
             match delivery {
                 Delivery::TryAgain(reason) => again = again.or(Some(reason)),
-                _ => logs.push(log),
+                Delivery::Rejected(invalid) => parked.push(format!("parked: {invalid}")),
+                Delivery::Accepted | Delivery::Duplicate | Delivery::Ignored(_) => {}
             }
         }
         match again {
             Some(reason) => answer::try_again(&reason),
-            None => answer::invocation_done(&logs),
+            None => answer::invocation_done(&parked),
         }
     }
 
-    async fn host_part(&self, part: &Part) -> (String, Delivery) {
+    async fn host_part(&self, part: &Part) -> Delivery {
         let (event, delivery) = match &part.event {
             Ok(event) => (Some(event), self.deliver(event).await),
             Err(invalid) => (None, Delivery::Rejected(invalid.clone())),
         };
-        let Delivery::Rejected(invalid) = delivery else {
-            let name = event.map_or("", |event| short_name(event.ty()));
-            return (format!("{name}: {}", outcome(&delivery)), delivery);
-        };
-        match self.engine.park(self.function, event, part.json.as_bytes(), &invalid).await {
-            Ok(()) => {
-                let id = event.map_or("", |event| event.id());
-                tracing::warn!(
-                    function = self.function.name,
-                    invocation = self.id,
-                    event = id,
-                    reason = %invalid,
-                    "parked: it can never succeed"
-                );
-                (format!("parked: {invalid}"), Delivery::Rejected(invalid))
-            }
-            Err(error) => (String::new(), Delivery::TryAgain(error.to_string())),
+        let Delivery::Rejected(invalid) = delivery else { return delivery };
+        if let Err(error) = self.engine.park(self.function, event, part.json.as_bytes(), &invalid).await {
+            return Delivery::TryAgain(error.to_string());
         }
+        tracing::warn!(
+            function = self.function.name,
+            invocation = self.id,
+            event = event.map_or("", |event| event.id()),
+            reason = %invalid,
+            "parked: it can never succeed"
+        );
+        Delivery::Rejected(invalid)
     }
 
     /// A direct sender is told what became of each event.

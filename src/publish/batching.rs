@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Requests at a time. More would make them smaller without making them faster.
-const MAX_IN_FLIGHT: usize = 4;
+const MAX_IN_FLIGHT: usize = 2;
 
 /// Calls that may wait for their turn. A topic that is so far behind does better with redeliveries than with memory.
 const MAX_WAITING: usize = 20_000;

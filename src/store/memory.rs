@@ -7,6 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
+use uuid::Uuid;
 
 use crate::{
     events::OrderId,
@@ -29,7 +30,7 @@ struct Tables {
     inbox: BTreeMap<Key, DateTime<Utc>>,
     outbox: BTreeMap<(Key, Step), (DateTime<Utc>, Vec<u8>)>,
     intents: BTreeMap<Key, (DateTime<Utc>, Step, Vec<u8>)>,
-    parked: BTreeMap<(String, String), Parked>,
+    parked: BTreeMap<Uuid, Parked>,
 }
 
 impl MemoryStore {
@@ -126,8 +127,7 @@ impl Store for MemoryStore {
     }
 
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
-        let key = (parked.function.clone(), parked.id.clone());
-        self.tables().parked.entry(key).or_insert(parked);
+        self.tables().parked.entry(parked.id).or_insert(parked);
         Box::pin(ready(Ok(())))
     }
 

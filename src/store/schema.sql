@@ -50,12 +50,12 @@ CREATE TABLE intents (
 
 -- What can never succeed.
 CREATE TABLE parked (
+    id TEXT NOT NULL PRIMARY KEY,
     function TEXT NOT NULL,
-    id TEXT NOT NULL,
+    event_id TEXT,
     order_id TEXT,
     reason TEXT NOT NULL,
     body BLOB NOT NULL,
-    at INTEGER NOT NULL,
-    PRIMARY KEY (function, id)
+    at INTEGER NOT NULL
 );
 CREATE INDEX parked_by_order ON parked (order_id);

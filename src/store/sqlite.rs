@@ -47,6 +47,10 @@ impl SqliteStore {
     /// [`StoreError::Open`] when the file cannot be opened or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |error: rusqlite::Error| StoreError::Open(format!("cannot open {}: {error}", path.display()));
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| StoreError::Open(format!("cannot make {}: {error}", folder.display())))?;
+        }
         let connection = connect(path).map_err(failed)?;
         migrate(&connection, path)?;
         let reader = Arc::new(Mutex::new(connect(path).map_err(failed)?));
@@ -184,15 +188,16 @@ impl Store for SqliteStore {
     fn parked(&self, order_id: OrderId) -> BoxFuture<'_, Result<Vec<Parked>, StoreError>> {
         self.read(move |connection| {
             let mut statement = connection
-                .prepare_cached("SELECT function, id, reason, body, at FROM parked WHERE order_id = ?1 ORDER BY at")?;
+                .prepare_cached("SELECT id, function, event_id, reason, body, at FROM parked WHERE order_id = ?1 ORDER BY at")?;
             let parked = |row: &Row<'_>| {
                 Ok(Parked {
-                    function: row.get(0)?,
-                    id: row.get(1)?,
+                    id: uuid(row, 0)?,
+                    function: row.get(1)?,
+                    event_id: row.get(2)?,
                     order_id: Some(order_id),
-                    reason: row.get(2)?,
-                    body: row.get(3)?,
-                    at: time(row, 4)?,
+                    reason: row.get(3)?,
+                    body: row.get(4)?,
+                    at: time(row, 5)?,
                 })
             };
             statement.query_map([order_id.to_string()], parked)?.collect()
@@ -201,13 +206,18 @@ impl Store for SqliteStore {
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
-    let unreadable = |column, problem: String| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, problem.into())
-    };
-    let (id, status): (String, String) = (row.get(0)?, row.get(1)?);
-    let order_id = Uuid::try_parse(&id).map(OrderId).map_err(|error| unreadable(0, error.to_string()))?;
+    let status: String = row.get(1)?;
     let status = Status::parse(&status).ok_or_else(|| unreadable(1, format!("unknown status {status}")))?;
-    Ok(Summary { order_id, status, placed_at: time(row, 2)? })
+    Ok(Summary { order_id: OrderId(uuid(row, 0)?), status, placed_at: time(row, 2)? })
+}
+
+fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    let id: String = row.get(column)?;
+    Uuid::try_parse(&id).map_err(|error| unreadable(column, error.to_string()))
+}
+
+fn unreadable(column: usize, problem: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, problem.into())
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {

@@ -201,12 +201,13 @@ impl Writer {
         let order_id = parked.order_id.map(|id| id.to_string());
         self.connection
             .prepare_cached(
-                "INSERT OR IGNORE INTO parked (function, id, order_id, reason, body, at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR IGNORE INTO parked (id, function, event_id, order_id, reason, body, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
+                parked.id.to_string(),
                 parked.function,
-                parked.id,
+                parked.event_id,
                 order_id,
                 parked.reason,
                 parked.body,

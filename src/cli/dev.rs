@@ -1,0 +1,131 @@
+//! `orderflow dev` and `orderflow grid`: everything on one machine.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    dev::{self, DevOptions, GridOptions, HttpFunction, Subscription, TimerFunction},
+    functions::{EVENT_BINDING, FUNCTIONS, TIMER_BINDING, Trigger},
+};
+
+/// How often the stand-in for the host fires timer functions: their schedules all say once a minute.
+const TIMER_INTERVAL: Duration = Duration::from_secs(60);
+
+/// `functionTimeout` of host.json.
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Options of both commands.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Where the local Event Grid listens, on 127.0.0.1; 0 picks a free port
+    #[arg(long, value_name = "PORT", default_value_t = 6500)]
+    grid_port: u16,
+
+    /// The folder for everything that is kept: orders, events, dead letters, the handler's log
+    #[arg(long, value_name = "DIR", default_value = ".orderflow")]
+    data: PathBuf,
+
+    /// How many times faster than Azure's the waits between deliveries of an event are
+    #[arg(long, value_name = "N", default_value_t = 60.0)]
+    speed: f64,
+
+    /// Show only what went wrong
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Dev {
+    /// Where the stand-in for the Functions host listens, on 127.0.0.1; 0 picks a free port
+    #[arg(long, value_name = "PORT", default_value_t = 7071)]
+    host_port: u16,
+
+    #[command(flatten)]
+    common: Common,
+
+    /// Open the local Event Grid's address in a browser
+    #[arg(long)]
+    open: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Grid {
+    /// The Functions host to deliver to
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7071")]
+    deliver_to: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs everything until SIGINT or SIGTERM.
+///
+/// # Errors
+/// One line: a port, the folder or the handler is at fault.
+pub(super) async fn run(command: Dev) -> Result<(), String> {
+    let Dev { host_port, common, open } = command;
+    let handler = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    // The handler's working folder is its own business: it gets an absolute path.
+    let data = std::path::absolute(&common.data).map_err(|error| format!("--data: {error}"))?;
+    let store = format!("sqlite:{}", data.join("orders.db").display());
+    let options = DevOptions {
+        host_port,
+        grid_port: common.grid_port,
+        data,
+        speed: common.speed,
+        quiet: common.quiet,
+        open,
+        handler,
+        handler_arguments: vec!["serve".to_owned()],
+        function_timeout: FUNCTION_TIMEOUT,
+        subscriptions: subscriptions(),
+        http_functions: http_functions(),
+        timers: timers(),
+        environment: vec![("STORE_URL".to_owned(), store)],
+    };
+    dev::run(options, super::stop_signal()?).await.map_err(|error| error.to_string())
+}
+
+/// Runs the local Event Grid until SIGINT or SIGTERM.
+///
+/// # Errors
+/// One line: the port or the folder is at fault.
+pub(super) async fn run_grid(command: Grid) -> Result<(), String> {
+    let Grid { deliver_to, common } = command;
+    let options = GridOptions {
+        grid_port: common.grid_port,
+        deliver_to,
+        data: common.data,
+        speed: common.speed,
+        quiet: common.quiet,
+        subscriptions: subscriptions(),
+    };
+    dev::run_grid(options, super::stop_signal()?).await.map_err(|error| error.to_string())
+}
+
+fn subscriptions() -> Vec<Subscription> {
+    let subscribing = FUNCTIONS.iter().filter(|function| !function.rules().is_empty());
+    let subscription = |function: &'static crate::functions::Function| Subscription {
+        function: function.name,
+        binding: EVENT_BINDING,
+        event_types: function.event_types().collect(),
+    };
+    subscribing.map(subscription).collect()
+}
+
+fn http_functions() -> Vec<HttpFunction> {
+    let http = |function: &'static crate::functions::Function| match function.trigger {
+        Trigger::Http { method, route } => Some(HttpFunction { name: function.name, methods: vec![method], route }),
+        Trigger::EventGrid { .. } | Trigger::Timer { .. } => None,
+    };
+    FUNCTIONS.iter().filter_map(http).collect()
+}
+
+fn timers() -> Vec<TimerFunction> {
+    let timers = FUNCTIONS.iter().filter(|function| matches!(function.trigger, Trigger::Timer { .. }));
+    let timer = |function: &'static crate::functions::Function| TimerFunction {
+        function: function.name,
+        binding: TIMER_BINDING,
+        every: TIMER_INTERVAL,
+    };
+    timers.map(timer).collect()
+}
