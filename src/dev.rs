@@ -5,9 +5,9 @@
 //! `orderflow grid` runs the local Event Grid alone, for use beside `func start`. Everything listens on 127.0.0.1 only and
 //! keeps what must survive a restart in one data folder.
 //!
-//! - [`grid`]: accepts events, keeps them, delivers them, retries, dead-letters
-//! - [`host`]: starts the handler, turns deliveries and timers into invocations, judges the answers, forwards `/api`
-//! - [`terminal`]: what the developer sees of it
+//! - `grid`: accepts events, keeps them, delivers them, retries, dead-letters
+//! - `host`: starts the handler, turns deliveries and timers into invocations, judges the answers, forwards `/api`
+//! - `terminal`: what the developer sees of it
 
 mod ambient;
 mod banner;

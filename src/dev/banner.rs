@@ -2,6 +2,9 @@
 
 use super::{Addresses, DevOptions, data_folder::DataFolder};
 
+/// How many event types are shown for a function.
+const SHOWN_EVENTS: usize = 4;
+
 /// The lines to show. They hold no secret.
 pub(super) fn banner(
     options: &DevOptions,
@@ -64,11 +67,21 @@ fn row(name: &str, what: &str) -> String {
     format!("  {name:<18} {what}")
 }
 
+/// The first few names; the whole list is in the registry.
 fn event_names(event_types: &[&str]) -> String {
-    let names: Vec<_> = event_types
+    let (shown, rest) = event_types.split_at(event_types.len().min(SHOWN_EVENTS));
+    let mut names: Vec<_> = shown
         .iter()
-        .map(|event_type| event_type.strip_prefix("Sales.").unwrap_or(event_type))
+        .map(|event_type| {
+            event_type
+                .strip_prefix("Sales.")
+                .unwrap_or(event_type)
+                .to_owned()
+        })
         .collect();
+    if !rest.is_empty() {
+        names.push(format!("and {} more", rest.len()));
+    }
     names.join(", ")
 }
 

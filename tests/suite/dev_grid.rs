@@ -125,7 +125,13 @@ async fn answer(
         std::future::pending::<()>().await;
     }
     let status = endpoint.answers.lock().unwrap().pop_front().unwrap_or(202);
-    (StatusCode::from_u16(status).unwrap(), "because").into_response()
+    // Whoever followed this would find nothing.
+    (
+        StatusCode::from_u16(status).unwrap(),
+        [("location", "/elsewhere")],
+        "because",
+    )
+        .into_response()
 }
 
 /// A running grid.

@@ -338,6 +338,12 @@ impl EventSubscription {
                 } else {
                     beginning(answer).await
                 };
+                // What the host says before the cause is shown already.
+                let known = format!(
+                    "Exception while executing function: Functions.{}: ",
+                    self.function
+                );
+                let said = said.strip_prefix(&known).unwrap_or(&said);
                 (outcome, format!("{status} {said}").trim_end().to_owned())
             }
             Err(error) if error.is_timeout() => (

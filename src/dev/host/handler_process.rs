@@ -114,6 +114,19 @@ impl Handler {
     }
 }
 
+#[cfg(test)]
+impl Handler {
+    /// A handle to a handler that a test plays: the function says where it is now, as its start with this number.
+    pub(super) fn played() -> (impl Fn(String, u64), Self) {
+        let (state, seen) = watch::channel(State::Starting);
+        let (kill, _) = mpsc::channel(1);
+        let play = move |address, start| {
+            drop(state.send_replace(State::Running(Running { address, start })))
+        };
+        (play, Self { state: seen, kill })
+    }
+}
+
 /// Keeps a handler running.
 #[derive(Debug)]
 pub(super) struct HandlerProcess {

@@ -330,6 +330,39 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test]
+    async fn an_invocation_that_is_refused_goes_to_the_next_handler() {
+        let listener = || tokio::net::TcpListener::bind("127.0.0.1:0");
+        let (ended, alive) = (listener().await.unwrap(), listener().await.unwrap());
+        let address = |listener: &tokio::net::TcpListener| {
+            format!("http://{}", listener.local_addr().unwrap())
+        };
+        let (gone, next) = (address(&ended), address(&alive));
+        drop(ended);
+        let answer = async || ([(CONTENT_TYPE, "application/json")], "{}");
+        let router = axum::Router::new().route("/billing", axum::routing::post(answer));
+        tokio::spawn(async { axum::serve(alive, router).await });
+
+        let (play, handler) = Handler::played();
+        let invoker = Invoker {
+            client: crate::dev::client::loopback().unwrap(),
+            handler,
+            function_timeout: Duration::from_secs(20),
+            terminal: Terminal::start(true),
+        };
+        play(gone, 1);
+        let refused = invoker.invoke("billing", Bytes::new()).await;
+        assert!(
+            matches!(refused, Err(InvocationError::Refused(_))),
+            "{refused:?}"
+        );
+        let invoked = tokio::join!(invoker.invoke("billing", Bytes::new()), async {
+            play(next, 2)
+        })
+        .0;
+        assert!(invoked.is_ok(), "{invoked:?}");
+    }
+
     const JSON: Option<&str> = Some("application/json; charset=utf-8");
 
     fn success() -> Judgement {
