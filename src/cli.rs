@@ -69,7 +69,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Command::Serve => block_on(serve::run()),
+        Command::Serve => block_on_one_thread(serve::run()),
         Command::Dev(dev) => block_on(dev::run(dev)),
         Command::Grid(grid) => block_on(dev::run_grid(grid)),
         Command::Package { out, binary } => package::run(&out, binary),
@@ -88,6 +88,17 @@ pub fn run() -> ExitCode {
 /// Runs a future on all cores. Why it failed is one line for a person.
 fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|error| format!("cannot start: {error}"))?
+        .block_on(future)
+}
+
+/// Runs a future on one thread. The handler's other thread is the store's: more of them would cost each event more
+/// in waking each other up than they win.
+fn block_on_one_thread(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime

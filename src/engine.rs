@@ -140,8 +140,6 @@ impl Engine {
             case,
             catalog: self.catalog.clone(),
             cause: Cause::of(event, started),
-            event_id: event.id().to_owned(),
-            event_type: event.ty().to_owned(),
             now: started,
         };
         let receipt = match self.store.transact(Box::new(transaction)).await {
@@ -221,8 +219,6 @@ impl Engine {
                 tracestate: None,
                 time: started,
             },
-            event_id: key.id.clone(),
-            event_type: String::new(),
             now: started,
         };
         let receipt = match self.store.transact(Box::new(transaction)).await {
@@ -288,13 +284,13 @@ impl Engine {
     ) -> Result<(), String> {
         for _ in 0..=MAX_STEPS {
             self.publish(key, &pending, started).await?;
-            let Some((step, intent)) = pending.intent else {
+            let Some(intent) = pending.intent else {
                 return Ok(());
             };
-            pending = self
-                .perform(key, settle, step, &intent, started)
-                .await?
-                .pending;
+            let receipt = self
+                .perform(key, settle, pending.step, &intent, started)
+                .await?;
+            pending = receipt.pending;
         }
         Err(format!("one event led to more than {MAX_STEPS} effects"))
     }
@@ -305,21 +301,17 @@ impl Engine {
         pending: &Pending,
         started: DateTime<Utc>,
     ) -> Result<(), String> {
-        if pending.outbox.is_empty() {
+        let Some(outbox) = &pending.outbox else {
             return Ok(());
-        }
-        let lines = pending
-            .outbox
-            .iter()
-            .flat_map(|(_, events)| events.split(|byte| *byte == b'\n'));
-        let events: Vec<Bytes> = lines.map(Bytes::copy_from_slice).collect();
+        };
+        let outbox = Bytes::copy_from_slice(outbox);
+        let events = outbox.split(|byte| *byte == b'\n');
+        let events: Vec<Bytes> = events.map(|event| outbox.slice_ref(event)).collect();
         self.publisher
             .publish(events, self.remaining(started))
             .await
             .map_err(|error| error.to_string())?;
-        for (step, _) in &pending.outbox {
-            self.store.published(key, *step);
-        }
+        self.store.published(key, pending.step);
         Ok(())
     }
 
@@ -347,8 +339,6 @@ impl Engine {
             case: settle.read(intent.order_id, intent.effect, outcome),
             catalog: self.catalog.clone(),
             cause: intent.cause,
-            event_id: key.id.clone(),
-            event_type: intent.event_type,
             now: self.clock.now(),
         };
         let receipt = self

@@ -10,7 +10,7 @@ mod batching;
 mod credential;
 mod event_grid;
 
-pub use batching::BatchingPublisher;
+pub use batching::{BatchingPublisher, MAX_IN_FLIGHT};
 pub use credential::{Credential, Token, TokenCache, TokenError, TokenSource};
 pub use event_grid::{EndpointError, EventGridPublisher};
 

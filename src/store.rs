@@ -34,13 +34,23 @@ pub struct Key {
 /// When a piece of work may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
-    /// Unless the inbox knows the key.
+    /// Unless the inbox of the own row has the key.
     NewEvent,
-    /// As long as the key's intent of this step is pending.
+    /// As long as the key's intent is pending, and is that of this step.
     PendingIntent {
-        /// The intent's [`Step`].
+        /// The step that decided on the intent.
         step: Step,
     },
+}
+
+impl Guard {
+    /// The step of the decision that it guards.
+    fn next_step(self) -> Step {
+        match self {
+            Self::NewEvent => 0,
+            Self::PendingIntent { step } => step + 1,
+        }
+    }
 }
 
 /// Which of an event's decisions something belongs to: 0 the decision on the event itself, 1 that on the outcome of
@@ -94,9 +104,7 @@ pub struct Writes {
     pub shared: SharedRows,
     /// The order's row in lists.
     pub summary: Option<Summary>,
-    /// The event's type, for the inbox.
-    pub event_type: String,
-    /// When, for the inbox.
+    /// When.
     pub at: DateTime<Utc>,
     /// The events to be published: CloudEvents in the JSON format, one per line.
     pub outbox: Option<Vec<u8>>,
@@ -131,10 +139,37 @@ pub struct Receipt {
 /// What was committed and is still to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pending {
-    /// Events to be published, by the step that decided on them.
-    pub outbox: Vec<(Step, Vec<u8>)>,
-    /// The effect to be performed, and its step.
-    pub intent: Option<(Step, Vec<u8>)>,
+    /// The last decision's step.
+    pub step: Step,
+    /// Events to be published, one per line.
+    pub outbox: Option<Vec<u8>>,
+    /// The effect to be performed.
+    pub intent: Option<Vec<u8>>,
+}
+
+impl Pending {
+    /// What is pending after a decision at `step` on top of what was: events that have not been published stay, an
+    /// intent is replaced.
+    fn after(self, step: Step, outbox: Option<Vec<u8>>, intent: Option<Vec<u8>>) -> Self {
+        let outbox = match (self.outbox, outbox) {
+            (Some(mut earlier), Some(later)) => {
+                earlier.push(b'\n');
+                earlier.extend(later);
+                Some(earlier)
+            }
+            (earlier, later) => earlier.or(later),
+        };
+        Self {
+            step,
+            outbox,
+            intent,
+        }
+    }
+
+    /// Whether nothing is pending.
+    fn is_empty(&self) -> bool {
+        self.outbox.is_none() && self.intent.is_none()
+    }
 }
 
 /// Something that arrived and can never succeed.
@@ -185,7 +220,8 @@ pub trait Store: Send + Sync {
     /// Runs a piece of work in one transaction, durable before this returns.
     fn transact(&self, work: Box<dyn Work>) -> BoxFuture<'_, Result<Receipt, StoreError>>;
 
-    /// Notes that a step's events are published. Best effort: forgetting it only publishes them again.
+    /// Notes that what was in the outbox up to a step is published, unless a later step has added to it. Best
+    /// effort: forgetting it only publishes the events again.
     fn published(&self, key: &Key, step: Step);
 
     /// Keeps something that can never succeed; parking it again changes nothing.

@@ -20,7 +20,6 @@ pub(super) struct Intent {
     pub(super) order_id: OrderId,
     pub(super) effect: Effect,
     pub(super) cause: Cause,
-    pub(super) event_type: String,
 }
 
 /// A case that is to be decided and committed.
@@ -31,8 +30,6 @@ pub(super) struct Transaction {
     pub(super) case: Box<dyn Case>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) cause: Cause,
-    pub(super) event_id: String,
-    pub(super) event_type: String,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -47,7 +44,6 @@ impl Transaction {
             order_id: self.case.order_id(),
             effect,
             cause: self.cause.clone(),
-            event_type: self.event_type.clone(),
         });
         Writes {
             own: Some(state.own),
@@ -79,7 +75,6 @@ impl Transaction {
             own: None,
             shared: std::collections::BTreeMap::new(),
             summary: None,
-            event_type: self.event_type.clone(),
             at: self.now,
             outbox: None,
             intent: None,
@@ -109,7 +104,7 @@ impl Work for Transaction {
         let context = Context {
             catalog: &self.catalog,
             time: self.cause.time,
-            event_id: &self.event_id,
+            event_id: &self.key.id,
         };
         match self.case.decide(&context, loaded) {
             Ok(Verdict::Accept(decision)) => Change::Write(Box::new(self.accept(decision))),

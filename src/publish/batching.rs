@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Requests at a time. More would make them smaller without making them faster.
-const MAX_IN_FLIGHT: usize = 2;
+pub const MAX_IN_FLIGHT: usize = 2;
 
 /// Calls that may wait for their turn. A topic that is so far behind does better with redeliveries than with memory.
 const MAX_WAITING: usize = 20_000;
@@ -113,6 +113,8 @@ impl Queue {
     }
 
     async fn drain(self: Arc<Self>) {
+        // Callers whose decisions were committed together wake up together: let them all queue first.
+        tokio::task::yield_now().await;
         while let Some(calls) = self.next() {
             let sent = AssertUnwindSafe(self.send(calls)).catch_unwind().await;
             if sent.is_err() {

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::events::{
-    BillingCompleted, Invoice, Order, OrderCancelRequested, OrderId, Payment as Captured,
-    PaymentDeclined, PaymentRefunded, PaymentSuccessful, ReasonCode, RefundFailed,
-    ShipmentCancelled, ShipmentFailed, StockShortage, event_id,
+    Amount, BillingCompleted, CurrencyCode, Invoice, Order, OrderCancelRequested, OrderId,
+    Payment as Captured, PaymentDeclined, PaymentRefunded, PaymentSuccessful, ReasonCode,
+    RefundFailed, ShipmentCancelled, ShipmentFailed, StockShortage, event_id,
 };
 
 use super::{
@@ -21,14 +21,35 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Payment {
-    /// What is to be paid, once billing has said so.
-    bill: Option<Bill>,
     /// How far the money has come.
     progress: Progress,
     /// Whether the order is to be cancelled: nothing may be charged any more.
     cancelled: bool,
     /// Why captured money is to be paid back, once that is permitted.
     undo: Option<ReasonCode>,
+}
+
+/// How far the money has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Progress {
+    /// Not billed yet.
+    #[default]
+    None,
+    /// A charge is intended; whether it took place may be unknown.
+    Charging { bill: Bill, attempt: u32 },
+    /// The last try was declined; another one may follow.
+    Declined { bill: Bill, attempt: u32 },
+    /// Declined for good.
+    GivenUp,
+    /// The money is here.
+    Captured(Receipt),
+    /// A refund is intended; whether it took place may be unknown.
+    Refunding(Receipt),
+    /// The money went back.
+    Refunded,
+    /// The money could not be paid back.
+    RefundFailed,
 }
 
 /// What is to be paid.
@@ -39,27 +60,13 @@ struct Bill {
     invoice: Invoice,
 }
 
-/// How far the money has come.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What is needed to pay captured money back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Progress {
-    /// Nothing was tried.
-    #[default]
-    None,
-    /// A charge is intended; whether it took place may be unknown.
-    Charging { attempt: u32 },
-    /// The last try was declined; another one may follow.
-    Declined { attempt: u32 },
-    /// Declined for good.
-    GivenUp,
-    /// The money is here.
-    Captured(Captured),
-    /// A refund is intended; whether it took place may be unknown.
-    Refunding(Captured),
-    /// The money went back.
-    Refunded,
-    /// The money could not be paid back.
-    RefundFailed,
+struct Receipt {
+    provider_reference: String,
+    amount: Amount,
+    currency: CurrencyCode,
 }
 
 impl State for Payment {
@@ -73,32 +80,36 @@ pub fn charge(
     billed: &BillingCompleted,
 ) -> Verdict<Payment> {
     let mut state = state.cloned().unwrap_or_default();
-    if state.bill.is_some() {
+    let (order, invoice) = (&billed.order, &billed.invoice);
+    if state.progress != Progress::None {
         return Verdict::Ignore("already billed");
     }
-    state.bill = Some(Bill {
-        order: billed.order.clone(),
-        invoice: billed.invoice.clone(),
-    });
     if state.cancelled || state.undo.is_some() {
         return give_up(
             state,
-            billed.order.order_id,
+            order.order_id,
             1,
             ReasonCode::OrderCancelled,
-            "the order was cancelled",
+            CANCELLED,
         );
     }
-    state.progress = Progress::Charging { attempt: 1 };
     let effect = Effect::Charge(Charge {
-        order_id: billed.order.order_id,
+        order_id: order.order_id,
         attempt: 1,
-        amount: billed.invoice.total_amount,
-        currency: billed.order.currency.clone(),
-        payment_method: billed.order.payment_method.clone(),
+        amount: invoice.total_amount,
+        currency: order.currency.clone(),
+        payment_method: order.payment_method.clone(),
     });
+    let bill = Bill {
+        order: order.clone(),
+        invoice: invoice.clone(),
+    };
+    state.progress = Progress::Charging { bill, attempt: 1 };
     Verdict::accept(state).perform(effect)
 }
+
+/// Why a payment is given up that nobody wants any more.
+const CANCELLED: &str = "the order was cancelled";
 
 fn give_up(
     mut state: Payment,
@@ -125,82 +136,91 @@ pub fn settle(
     effect: &Effect,
     outcome: &Outcome,
 ) -> Verdict<Payment> {
-    let Some(state) = state.cloned() else {
+    let Some(state) = state else {
         return Verdict::Reject("an outcome without a state");
     };
-    match (effect, outcome) {
-        (Effect::Charge(charge), Outcome::Charged { provider_reference }) => {
-            captured(state, charge, provider_reference)
+    match (effect, &state.progress, outcome) {
+        (Effect::Charge(charge), Progress::Charging { bill, attempt }, _)
+            if *attempt == charge.attempt =>
+        {
+            match outcome {
+                Outcome::Charged { provider_reference } => {
+                    captured(state, bill, charge, provider_reference)
+                }
+                Outcome::Declined {
+                    reason_code,
+                    detail,
+                } => declined(state, bill, charge, *reason_code, detail),
+                _ => Verdict::Reject("an outcome that does not answer a charge"),
+            }
         }
-        (
-            Effect::Charge(charge),
-            Outcome::Declined {
-                reason_code,
-                detail,
-            },
-        ) => declined(state, charge, *reason_code, detail),
-        (Effect::Refund(refund), Outcome::Refunded) => refunded(state, refund),
-        (Effect::Refund(refund), Outcome::RefundRefused { detail }) => {
+        (Effect::Refund(refund), Progress::Refunding(_), Outcome::Refunded) => {
+            refunded(state, refund)
+        }
+        (Effect::Refund(refund), Progress::Refunding(_), Outcome::RefundRefused { detail }) => {
             refund_refused(state, refund, detail)
         }
-        _ => Verdict::Reject("an outcome that does not answer the effect"),
+        (Effect::Refund(_), Progress::Refunding(_), _) => {
+            Verdict::Reject("an outcome that does not answer a refund")
+        }
+        _ => Verdict::Ignore("settled already"),
     }
 }
 
 /// The money is here. If the sale has fallen through meanwhile, it goes back at once.
-fn captured(mut state: Payment, charge: &Charge, provider_reference: &str) -> Verdict<Payment> {
-    if state.progress
-        != (Progress::Charging {
+fn captured(
+    state: &Payment,
+    bill: &Bill,
+    charge: &Charge,
+    provider_reference: &str,
+) -> Verdict<Payment> {
+    let paid = PaymentSuccessful {
+        order: bill.order.clone(),
+        invoice: bill.invoice.clone(),
+        payment: Captured {
+            payment_id: payment_id(charge.order_id),
+            provider_reference: provider_reference.to_owned(),
+            amount: charge.amount,
             attempt: charge.attempt,
-        })
-    {
-        return Verdict::Ignore("the charge is settled already");
-    }
-    let Some(Bill { order, invoice }) = state.bill.clone() else {
-        return Verdict::Reject("a charge without a bill");
+        },
     };
-    let payment = Captured {
-        payment_id: payment_id(charge.order_id),
+    let receipt = Receipt {
         provider_reference: provider_reference.to_owned(),
         amount: charge.amount,
-        attempt: charge.attempt,
+        currency: charge.currency.clone(),
     };
-    state.progress = Progress::Captured(payment.clone());
-    refund_if_due(state, charge.order_id).publish(&PaymentSuccessful {
-        order,
-        invoice,
-        payment,
-    })
+    let state = Payment {
+        progress: Progress::Captured(receipt),
+        ..*state
+    };
+    refund_if_due(state, charge.order_id).publish(&paid)
 }
 
 fn declined(
-    mut state: Payment,
+    state: &Payment,
+    bill: &Bill,
     charge: &Charge,
     reason_code: ReasonCode,
     detail: &str,
 ) -> Verdict<Payment> {
-    if state.progress
-        != (Progress::Charging {
-            attempt: charge.attempt,
-        })
-    {
-        return Verdict::Ignore("the charge is settled already");
+    let (order_id, attempt) = (charge.order_id, charge.attempt);
+    let unwanted = state.cancelled || state.undo.is_some();
+    if unwanted || !may_succeed_later(reason_code) {
+        return give_up(state.clone(), order_id, attempt, reason_code, detail);
     }
-    let retryable = may_succeed_later(reason_code) && !state.cancelled && state.undo.is_none();
-    if !retryable {
-        return give_up(state, charge.order_id, charge.attempt, reason_code, detail);
-    }
-    state.progress = Progress::Declined {
-        attempt: charge.attempt,
+    let bill = bill.clone();
+    let state = Payment {
+        progress: Progress::Declined { bill, attempt },
+        ..*state
     };
     let declined = PaymentDeclined {
-        order_id: charge.order_id,
+        order_id,
         reason_code,
         detail: detail.to_owned(),
-        retryable,
-        attempt: charge.attempt,
+        retryable: true,
+        attempt,
     };
-    Verdict::accept(state).publish_attempt(&declined, charge.attempt)
+    Verdict::accept(state).publish_attempt(&declined, attempt)
 }
 
 /// Whether the same means of payment may pay at another time.
@@ -246,12 +266,12 @@ fn undo(state: Option<&Payment>, order_id: OrderId, reason_code: ReasonCode) -> 
     state.undo = Some(reason_code);
     match state.progress {
         Progress::Captured(_) => refund_if_due(state, order_id),
-        Progress::Declined { attempt } => give_up(
+        Progress::Declined { attempt, .. } => give_up(
             state,
             order_id,
             attempt + 1,
             ReasonCode::OrderCancelled,
-            "the order was cancelled",
+            CANCELLED,
         ),
         // A pending charge is settled first; a bill that is still to come is given up on arrival.
         _ => Verdict::accept(state),
@@ -260,26 +280,21 @@ fn undo(state: Option<&Payment>, order_id: OrderId, reason_code: ReasonCode) -> 
 
 /// Pays captured money back if that is permitted.
 fn refund_if_due(mut state: Payment, order_id: OrderId) -> Verdict<Payment> {
-    let (Progress::Captured(payment), Some(_), Some(bill)) =
-        (&state.progress, state.undo, &state.bill)
-    else {
+    let (Progress::Captured(receipt), Some(_)) = (&state.progress, state.undo) else {
         return Verdict::accept(state);
     };
     let effect = Effect::Refund(Refund {
         order_id,
         attempt: 1,
-        provider_reference: payment.provider_reference.clone(),
-        amount: payment.amount,
-        currency: bill.order.currency.clone(),
+        provider_reference: receipt.provider_reference.clone(),
+        amount: receipt.amount,
+        currency: receipt.currency.clone(),
     });
-    state.progress = Progress::Refunding(payment.clone());
+    state.progress = Progress::Refunding(receipt.clone());
     Verdict::accept(state).perform(effect)
 }
 
-fn refunded(mut state: Payment, refund: &Refund) -> Verdict<Payment> {
-    let Progress::Refunding(_) = state.progress else {
-        return Verdict::Ignore("the refund is settled already");
-    };
+fn refunded(state: &Payment, refund: &Refund) -> Verdict<Payment> {
     let event = PaymentRefunded {
         order_id: refund.order_id,
         payment_id: payment_id(refund.order_id),
@@ -288,14 +303,14 @@ fn refunded(mut state: Payment, refund: &Refund) -> Verdict<Payment> {
         currency: refund.currency.clone(),
         reason_code: state.undo.unwrap_or(ReasonCode::OrderCancelled),
     };
-    state.progress = Progress::Refunded;
+    let state = Payment {
+        progress: Progress::Refunded,
+        ..*state
+    };
     Verdict::accept(state).publish(&event)
 }
 
-fn refund_refused(mut state: Payment, refund: &Refund, detail: &str) -> Verdict<Payment> {
-    let Progress::Refunding(_) = state.progress else {
-        return Verdict::Ignore("the refund is settled already");
-    };
+fn refund_refused(state: &Payment, refund: &Refund, detail: &str) -> Verdict<Payment> {
     let event = RefundFailed {
         order_id: refund.order_id,
         payment_id: payment_id(refund.order_id),
@@ -304,7 +319,10 @@ fn refund_refused(mut state: Payment, refund: &Refund, detail: &str) -> Verdict<
         reason_code: ReasonCode::RefundRefused,
         detail: detail.to_owned(),
     };
-    state.progress = Progress::RefundFailed;
+    let state = Payment {
+        progress: Progress::RefundFailed,
+        ..*state
+    };
     Verdict::accept(state).publish(&event)
 }
 
@@ -320,12 +338,12 @@ pub fn cancel(
     }
     state.cancelled = true;
     match state.progress {
-        Progress::Declined { attempt } => give_up(
+        Progress::Declined { attempt, .. } => give_up(
             state,
             request.order_id,
             attempt + 1,
             ReasonCode::OrderCancelled,
-            "the order was cancelled",
+            CANCELLED,
         ),
         _ => Verdict::accept(state),
     }

@@ -1,7 +1,7 @@
 //! The store in memory: for tests and trials. It forgets everything with the process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -27,13 +27,18 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    own: BTreeMap<(&'static str, OrderId), Vec<u8>>,
+    own: BTreeMap<(&'static str, OrderId), Own>,
     shared: BTreeMap<(&'static str, String), Vec<u8>>,
     orders: BTreeMap<OrderId, Summary>,
-    inbox: BTreeMap<Key, DateTime<Utc>>,
-    outbox: BTreeMap<(Key, Step), (DateTime<Utc>, Vec<u8>)>,
-    intents: BTreeMap<Key, (DateTime<Utc>, Step, Vec<u8>)>,
+    pending: BTreeMap<Key, (DateTime<Utc>, Pending)>,
     parked: BTreeMap<Uuid, Parked>,
+}
+
+/// A service's own row of an order.
+#[derive(Debug, Default)]
+struct Own {
+    body: Option<Vec<u8>>,
+    inbox: BTreeSet<Key>,
 }
 
 impl MemoryStore {
@@ -45,22 +50,20 @@ impl MemoryStore {
 
 impl Tables {
     fn transact(&mut self, work: &dyn Work) -> Receipt {
-        let key = work.key();
+        let (key, (owner, order_id)) = (work.key(), work.own_row());
+        let own = self.own.get(&(owner, order_id));
+        let pending = self.pending(key);
         let done = match work.guard() {
-            Guard::NewEvent => self.inbox.contains_key(key),
-            Guard::PendingIntent { step } => self
-                .intents
-                .get(key)
-                .is_none_or(|(_, pending, _)| *pending != step),
+            Guard::NewEvent => own.is_some_and(|own| own.inbox.contains(key)),
+            Guard::PendingIntent { step } => pending.intent.is_none() || pending.step != step,
         };
         if done {
             return Receipt {
                 answer: None,
-                pending: self.pending(key),
+                pending,
             };
         }
-        let (owner, order_id) = work.own_row();
-        let own = self.own.get(&(owner, order_id)).cloned();
+        let own = own.and_then(|own| own.body.clone());
         let mut shared = SharedRows::new();
         for name in work.shared_rows(own.as_deref()) {
             if let Some(row) = self.shared.get(&(owner, name.clone())) {
@@ -72,26 +75,15 @@ impl Tables {
                 answer: Some(answer),
                 pending: Pending::default(),
             },
-            Change::Write(writes) => {
-                let answer = writes.answer.clone();
-                self.write(work, *writes);
-                Receipt {
-                    answer: Some(answer),
-                    pending: self.pending(key),
-                }
-            }
+            Change::Write(writes) => self.write(work, pending, *writes),
         }
     }
 
-    fn write(&mut self, work: &dyn Work, writes: Writes) {
-        let (owner, order_id) = work.own_row();
-        let key = work.key();
-        let step = match work.guard() {
-            Guard::NewEvent => 0,
-            Guard::PendingIntent { step } => step,
-        };
-        self.own
-            .extend(writes.own.map(|own| ((owner, order_id), own)));
+    fn write(&mut self, work: &dyn Work, pending: Pending, writes: Writes) -> Receipt {
+        let (key, (owner, order_id)) = (work.key().clone(), work.own_row());
+        let own = self.own.entry((owner, order_id)).or_default();
+        own.body = writes.own.or_else(|| own.body.take());
+        own.inbox.insert(key.clone());
         self.shared.extend(
             writes
                 .shared
@@ -100,47 +92,49 @@ impl Tables {
         );
         self.orders
             .extend(writes.summary.map(|summary| (order_id, summary)));
-        self.inbox.entry(key.clone()).or_insert(writes.at);
-        self.outbox.extend(
-            writes
-                .outbox
-                .map(|events| ((key.clone(), step), (writes.at, events))),
-        );
-        self.intents.remove(key);
-        self.intents.extend(
-            writes
-                .intent
-                .map(|intent| (key.clone(), (writes.at, step + 1, intent))),
-        );
+        let pending = pending.after(work.guard().next_step(), writes.outbox, writes.intent);
+        if pending.is_empty() {
+            self.pending.remove(&key);
+        } else {
+            self.pending.insert(key, (writes.at, pending.clone()));
+        }
+        Receipt {
+            answer: Some(writes.answer),
+            pending,
+        }
     }
 
     fn pending(&self, key: &Key) -> Pending {
-        let steps = (key.clone(), Step::MIN)..=(key.clone(), Step::MAX);
-        Pending {
-            outbox: self
-                .outbox
-                .range(steps)
-                .map(|((_, step), (_, events))| (*step, events.clone()))
-                .collect(),
-            intent: self
-                .intents
-                .get(key)
-                .map(|(_, step, intent)| (*step, intent.clone())),
+        self.pending
+            .get(key)
+            .map(|(_, pending)| pending.clone())
+            .unwrap_or_default()
+    }
+
+    fn published(&mut self, key: &Key, step: Step) {
+        let Some((_, pending)) = self
+            .pending
+            .get_mut(key)
+            .filter(|(_, pending)| pending.step == step)
+        else {
+            return;
+        };
+        pending.outbox = None;
+        if pending.is_empty() {
+            self.pending.remove(key);
         }
     }
 
     fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> Vec<(Key, Pending)> {
-        let outbox = self.outbox.iter().map(|((key, _), (at, _))| (*at, key));
-        let intents = self.intents.iter().map(|(key, (at, _, _))| (*at, key));
-        let mut due: Vec<_> = outbox
-            .chain(intents)
-            .filter(|(at, _)| *at < before)
+        let mut due: Vec<_> = self
+            .pending
+            .iter()
+            .filter(|(_, (at, _))| *at < before)
             .collect();
-        due.sort();
-        due.dedup_by_key(|(_, key)| *key);
+        due.sort_by_key(|(_, (at, _))| *at);
         due.into_iter()
             .take(limit)
-            .map(|(_, key)| (key.clone(), self.pending(key)))
+            .map(|(key, (_, pending))| (key.clone(), pending.clone()))
             .collect()
     }
 
@@ -166,7 +160,7 @@ impl Store for MemoryStore {
     }
 
     fn published(&self, key: &Key, step: Step) {
-        self.tables().outbox.remove(&(key.clone(), step));
+        self.tables().published(key, step);
     }
 
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -191,7 +185,7 @@ impl Store for MemoryStore {
             .tables()
             .own
             .get(&(owner, order_id))
-            .cloned())))
+            .and_then(|own| own.body.clone()))))
     }
 
     fn orders(&self, query: OrderQuery) -> BoxFuture<'_, Result<Vec<Summary>, StoreError>> {

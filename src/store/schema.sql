@@ -1,10 +1,12 @@
--- State: each service's own row of an order ("billing", "0199…"), and rows that orders share ("inventory", "KB-87").
+-- State: each service's own row of an order ("billing", "0199…") with the inbox of what was decided on it, and rows
+-- that orders share ("inventory", "KB-87").
 CREATE TABLE state (
     owner TEXT NOT NULL,
     key TEXT NOT NULL,
-    body BLOB NOT NULL,
+    body BLOB,           -- NULL as long as nothing but the inbox is known
+    inbox TEXT NOT NULL, -- one delivery per line: function, source and id
     PRIMARY KEY (owner, key)
-) WITHOUT ROWID;
+);
 
 -- What lists of orders show.
 CREATE TABLE orders (
@@ -15,36 +17,15 @@ CREATE TABLE orders (
 CREATE INDEX orders_by_time ON orders (placed_at, order_id);
 CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
 
--- Every delivery that was decided on.
-CREATE TABLE inbox (
+-- What was committed and is still owed, one row per delivery: the outbox and the intent.
+CREATE TABLE pending (
     function TEXT NOT NULL,
     source TEXT NOT NULL,
     id TEXT NOT NULL,
-    event_type TEXT NOT NULL,
-    order_id TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    PRIMARY KEY (function, source, id)
-) WITHOUT ROWID;
-
--- Events that were committed and are still to be published.
-CREATE TABLE outbox (
-    function TEXT NOT NULL,
-    source TEXT NOT NULL,
-    id TEXT NOT NULL,
-    step INTEGER NOT NULL,
-    events BLOB NOT NULL,
-    at INTEGER NOT NULL,
-    PRIMARY KEY (function, source, id, step)
-);
-
--- Effects that were committed and whose outcome is still to be decided on.
-CREATE TABLE intents (
-    function TEXT NOT NULL,
-    source TEXT NOT NULL,
-    id TEXT NOT NULL,
-    step INTEGER NOT NULL,
-    intent BLOB NOT NULL,
-    at INTEGER NOT NULL,
+    step INTEGER NOT NULL, -- of the last decision
+    outbox BLOB,           -- events to be published, one per line
+    intent BLOB,           -- the effect whose outcome is to be decided on
+    at INTEGER NOT NULL,   -- microseconds since 1970
     PRIMARY KEY (function, source, id)
 );
 

@@ -175,15 +175,26 @@ impl Store for SqliteStore {
     ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT function, source, id, min(at) AS since FROM
-                   (SELECT function, source, id, at FROM outbox UNION ALL SELECT function, source, id, at FROM intents)
-                 WHERE at < :before GROUP BY function, source, id ORDER BY since LIMIT :limit",
+                "SELECT function, source, id, step, outbox, intent FROM pending
+                 WHERE at < ?1 ORDER BY at LIMIT ?2",
             )?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let parameters = named_params! { ":before": before.timestamp_micros(), ":limit": limit };
-            let key = |row: &Row<'_>| Ok(Key { function: row.get(0)?, source: row.get(1)?, id: row.get(2)? });
-            let keys = statement.query_map(parameters, key)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            keys.into_iter().map(|key| writer::pending(connection, &key).map(|pending| (key, pending))).collect()
+            let unfinished = |row: &Row<'_>| {
+                let key = Key {
+                    function: row.get(0)?,
+                    source: row.get(1)?,
+                    id: row.get(2)?,
+                };
+                let pending = Pending {
+                    step: row.get(3)?,
+                    outbox: row.get(4)?,
+                    intent: row.get(5)?,
+                };
+                Ok((key, pending))
+            };
+            statement
+                .query_map(params![before.timestamp_micros(), limit], unfinished)?
+                .collect()
         })
     }
 
@@ -197,6 +208,7 @@ impl Store for SqliteStore {
                 .prepare_cached("SELECT body FROM state WHERE owner = ?1 AND key = ?2")?
                 .query_row(params![owner, order_id.to_string()], |row| row.get(0))
                 .optional()
+                .map(Option::flatten)
         })
     }
 

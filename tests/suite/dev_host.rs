@@ -157,7 +157,7 @@ fn options(folder: &Path) -> DevOptions {
         quiet: true,
         open: false,
         handler: std::env::current_exe().unwrap(),
-        handler_arguments: ["--exact", "handler", "--nocapture"]
+        handler_arguments: ["--exact", "dev_host::handler", "--nocapture"]
             .map(str::to_owned)
             .to_vec(),
         function_timeout: Duration::from_secs(20),

@@ -18,32 +18,59 @@ use crate::support::{Answer, PATIENCE, client, eventually, listen, new_order, ro
 
 fn orderflow(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orderflow"));
-    command.args(arguments).current_dir(root()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .current_dir(root())
+        .kill_on_drop(true);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // Nothing of the machine's own settings may leak in.
-    for name in ["STORE_URL", "EVENTGRID_TOPIC_ENDPOINT", "EVENTGRID_TOPIC_KEY", "CATALOG_FILE", "RUST_LOG"] {
+    for name in [
+        "STORE_URL",
+        "EVENTGRID_TOPIC_ENDPOINT",
+        "EVENTGRID_TOPIC_KEY",
+        "CATALOG_FILE",
+        "RUST_LOG",
+    ] {
         command.env_remove(name);
     }
     command
 }
 
 async fn output(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } =
-        tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = tokio::time::timeout(PATIENCE, command.output())
+        .await
+        .expect("it ends")
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
 
 fn signal(process: u32, name: &str) {
-    let status = std::process::Command::new("kill").args([format!("-{name}"), process.to_string()]).status();
+    let status = std::process::Command::new("kill")
+        .args([format!("-{name}"), process.to_string()])
+        .status();
     assert!(status.unwrap().success());
 }
 
 /// The child processes of a process.
 fn children(process: u32) -> Vec<u32> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let listed = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    listed.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let listed =
+        tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    listed
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|id| id.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn alive(process: u32) -> bool {
@@ -59,7 +86,15 @@ struct Dev {
 
 impl Dev {
     async fn start(data: &Path) -> Self {
-        let arguments = ["dev", "--host-port", "0", "--grid-port", "0", "--data", data.to_str().unwrap()];
+        let arguments = [
+            "dev",
+            "--host-port",
+            "0",
+            "--grid-port",
+            "0",
+            "--data",
+            data.to_str().unwrap(),
+        ];
         let mut process = orderflow(&arguments).spawn().unwrap();
         // What it prints must not fill a pipe that nobody reads.
         let mut printed = process.stdout.take().unwrap();
@@ -69,7 +104,11 @@ impl Dev {
             serde_json::from_str::<Value>(&text).ok()
         });
         let host = endpoints.await["host"].as_str().unwrap().to_owned();
-        Self { process, host, client: client() }
+        Self {
+            process,
+            host,
+            client: client(),
+        }
     }
 
     fn id(&self) -> u32 {
@@ -77,12 +116,17 @@ impl Dev {
     }
 
     async fn handler(&self) -> u32 {
-        eventually("the handler runs", async || children(self.id()).first().copied()).await
+        eventually("the handler runs", async || {
+            children(self.id()).first().copied()
+        })
+        .await
     }
 
     async fn place(&self, order: &Value) -> String {
         let request = self.client.post(format!("{}/api/orders", self.host));
-        let request = request.header("content-type", "application/json").body(order.to_string());
+        let request = request
+            .header("content-type", "application/json")
+            .body(order.to_string());
         let answer = Answer::of(request).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         answer.header("location").to_owned()
@@ -90,7 +134,12 @@ impl Dev {
 
     async fn reaches(&self, location: &str, status: &str) -> Value {
         eventually(&format!("{location} is {status}"), async || {
-            let response = self.client.get(format!("{}{location}", self.host)).send().await.ok()?;
+            let response = self
+                .client
+                .get(format!("{}{location}", self.host))
+                .send()
+                .await
+                .ok()?;
             let view: Value = serde_json::from_str(&response.text().await.ok()?).ok()?;
             (view["status"] == status).then_some(view)
         })
@@ -100,9 +149,15 @@ impl Dev {
     async fn stop(mut self) {
         let (dev, handler) = (self.id(), self.handler().await);
         signal(dev, "INT");
-        let status = tokio::time::timeout(PATIENCE, self.process.wait()).await.expect("it ends").unwrap();
+        let status = tokio::time::timeout(PATIENCE, self.process.wait())
+            .await
+            .expect("it ends")
+            .unwrap();
         assert_eq!(status.code(), Some(0));
-        eventually("the handler is gone", async || (!alive(handler)).then_some(())).await;
+        eventually("the handler is gone", async || {
+            (!alive(handler)).then_some(())
+        })
+        .await;
     }
 }
 
@@ -124,7 +179,10 @@ async fn what_dev_keeps_goes_on_after_a_restart() {
     let location = dev.place(&new_order()).await;
     let handler = dev.handler().await;
     dev.process.kill().await.unwrap();
-    eventually("the handler went with it", async || (!alive(handler)).then_some(())).await;
+    eventually("the handler went with it", async || {
+        (!alive(handler)).then_some(())
+    })
+    .await;
     let dev = Dev::start(folder.path()).await;
     dev.reaches(&location, "completed").await;
     dev.stop().await;
@@ -143,7 +201,10 @@ async fn a_killed_handler_loses_no_order() {
             let killed = dev.handler().await;
             signal(killed, "KILL");
             eventually("another handler runs", async || {
-                children(dev.id()).first().copied().filter(|handler| *handler != killed)
+                children(dev.id())
+                    .first()
+                    .copied()
+                    .filter(|handler| *handler != killed)
             })
             .await;
         }
@@ -151,9 +212,18 @@ async fn a_killed_handler_loses_no_order() {
     for location in &locations {
         let view = dev.reaches(location, "completed").await;
         let count = |name: &str| {
-            view["history"].as_array().unwrap().iter().filter(|entry| entry["event"] == name).count()
+            view["history"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|entry| entry["event"] == name)
+                .count()
         };
-        assert_eq!((count("PaymentSuccessful"), count("ShipmentDispatched")), (1, 1), "{view:#}");
+        assert_eq!(
+            (count("PaymentSuccessful"), count("ShipmentDispatched")),
+            (1, 1),
+            "{view:#}"
+        );
     }
     dev.stop().await;
 }
@@ -163,17 +233,38 @@ async fn an_event_fired_by_hand_is_taken_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(folder.path()).await;
     let order = uuid::Uuid::from_u128(0x0199_c0de_0000_7000_8000_0000_0000_0abc);
-    let fire = ["fire", "OrderPlaced", "--to", &dev.host, "--order", &order.to_string()];
+    let fire = [
+        "fire",
+        "OrderPlaced",
+        "--to",
+        &dev.host,
+        "--order",
+        &order.to_string(),
+    ];
     let (code, printed, errors) = output(&mut orderflow(&fire)).await;
     assert_eq!(code, Some(0), "{errors}");
-    assert!(printed.contains("-> billing: 202 Accepted") && printed.contains("-> orders: 202 Accepted"), "{printed}");
-    dev.reaches(&format!("/api/orders/{order}"), "completed").await;
+    assert!(
+        printed.contains("-> billing: 202 Accepted") && printed.contains("-> orders: 202 Accepted"),
+        "{printed}"
+    );
+    dev.reaches(&format!("/api/orders/{order}"), "completed")
+        .await;
 
-    let by_hand = dev.client.post(format!("{}/runtime/webhooks/eventgrid?functionName=billing", dev.host));
-    let other = sample_of("OrderPlaced", orderflow::events::OrderId(uuid::Uuid::from_u128(5))).to_string();
+    let by_hand = dev.client.post(format!(
+        "{}/runtime/webhooks/eventgrid?functionName=billing",
+        dev.host
+    ));
+    let other = sample_of(
+        "OrderPlaced",
+        orderflow::events::OrderId(uuid::Uuid::from_u128(5)),
+    )
+    .to_string();
     let without_header = Answer::of(by_hand.try_clone().unwrap().body(other.clone())).await;
     assert_eq!(without_header.status, 400);
-    assert!(without_header.text.contains("aeg-event-type: Notification"), "{without_header:?}");
+    assert!(
+        without_header.text.contains("aeg-event-type: Notification"),
+        "{without_header:?}"
+    );
     let answer = Answer::of(by_hand.header("aeg-event-type", "Notification").body(other)).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     dev.stop().await;
@@ -183,13 +274,25 @@ async fn an_event_fired_by_hand_is_taken_like_any_other() {
 async fn fire_explains_what_it_cannot_do() {
     let (code, _, errors) = output(&mut orderflow(&["fire", "OrderLost"])).await;
     assert_eq!(code, Some(1));
-    assert!(errors.contains("there is no event type \"OrderLost\"; there are OrderPlaced, "), "{errors}");
-    let (code, _, errors) = output(&mut orderflow(&["fire", "OrderPlaced", "--to", "http://127.0.0.1:1"])).await;
+    assert!(
+        errors.contains("there is no event type \"OrderLost\"; there are OrderPlaced, "),
+        "{errors}"
+    );
+    let (code, _, errors) = output(&mut orderflow(&[
+        "fire",
+        "OrderPlaced",
+        "--to",
+        "http://127.0.0.1:1",
+    ]))
+    .await;
     assert_eq!(code, Some(1));
     assert!(errors.contains("start `orderflow dev` first"), "{errors}");
     let (code, printed, _) = output(&mut orderflow(&["fire", "OrderPlaced", "--curl"])).await;
     assert_eq!(code, Some(0));
-    assert!(printed.contains("functionName=billing' -H 'aeg-event-type: Notification'"), "{printed}");
+    assert!(
+        printed.contains("functionName=billing' -H 'aeg-event-type: Notification'"),
+        "{printed}"
+    );
     let (code, _, _) = output(&mut orderflow(&["fire"])).await;
     assert_eq!(code, Some(2), "wrong usage");
 }
@@ -199,21 +302,35 @@ async fn serve_names_the_setting_or_the_port_at_fault_in_one_line() {
     let (code, _, errors) = output(&mut orderflow(&["serve"])).await;
     assert_eq!(code, Some(1));
     assert_eq!(errors.lines().count(), 1, "{errors}");
-    assert!(errors.contains("EVENTGRID_TOPIC_ENDPOINT: is not set") && errors.contains("STORE_URL: is not set"), "{errors}");
+    assert!(
+        errors.contains("EVENTGRID_TOPIC_ENDPOINT: is not set")
+            && errors.contains("STORE_URL: is not set"),
+        "{errors}"
+    );
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let mut serve = orderflow(&["serve"]);
-    serve.env("EVENTGRID_TOPIC_ENDPOINT", "http://127.0.0.1:1/api/events").env("STORE_URL", "memory:");
+    serve
+        .env("EVENTGRID_TOPIC_ENDPOINT", "http://127.0.0.1:1/api/events")
+        .env("STORE_URL", "memory:");
     let (code, _, errors) = output(serve.env("FUNCTIONS_CUSTOMHANDLER_PORT", &port)).await;
     assert_eq!(code, Some(1));
-    assert!(errors.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{errors}");
+    assert!(
+        errors.contains(&format!("cannot listen on 127.0.0.1:{port}")),
+        "{errors}"
+    );
 
     let mut serve = orderflow(&["serve"]);
-    serve.env("EVENTGRID_TOPIC_ENDPOINT", "http://127.0.0.1:1/api/events").env("FUNCTIONS_CUSTOMHANDLER_PORT", "0");
+    serve
+        .env("EVENTGRID_TOPIC_ENDPOINT", "http://127.0.0.1:1/api/events")
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", "0");
     let (code, _, errors) = output(serve.env("STORE_URL", "sqlite:/proc/no/orders.db")).await;
     assert_eq!(code, Some(1));
-    assert!(errors.contains("STORE_URL: cannot make /proc/no"), "{errors}");
+    assert!(
+        errors.contains("STORE_URL: cannot make /proc/no"),
+        "{errors}"
+    );
 }
 
 #[tokio::test]
@@ -228,23 +345,42 @@ async fn serve_lets_what_is_under_way_finish_when_it_is_asked_to_stop() {
         }
     };
     let topic = listen(Router::new().route("/api/events", post(publish))).await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let mut serve = orderflow(&["serve"]);
-    serve.env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()).env("STORE_URL", "memory:");
-    serve.env("EVENTGRID_TOPIC_ENDPOINT", format!("{topic}/api/events")).env("EVENTGRID_TOPIC_KEY", "a2V5");
+    serve
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+        .env("STORE_URL", "memory:");
+    serve
+        .env("EVENTGRID_TOPIC_ENDPOINT", format!("{topic}/api/events"))
+        .env("EVENTGRID_TOPIC_KEY", "a2V5");
     let mut process = serve.spawn().unwrap();
     let address = format!("http://127.0.0.1:{port}");
     let client = client();
-    eventually("serve listens", async || client.get(&address).send().await.ok()).await;
+    eventually("serve listens", async || {
+        client.get(&address).send().await.ok()
+    })
+    .await;
     let event = crate::support::sample("OrderPlaced").to_string();
-    let request = client.post(format!("{address}/billing")).header("content-type", "application/cloudevents+json");
+    let request = client
+        .post(format!("{address}/billing"))
+        .header("content-type", "application/cloudevents+json");
     let invocation = tokio::spawn(Answer::of(request.body(event)));
     arrived.notified().await;
     signal(process.id().unwrap(), "TERM");
-    eventually("serve listens no more", async || client.get(&address).send().await.err()).await;
+    eventually("serve listens no more", async || {
+        client.get(&address).send().await.err()
+    })
+    .await;
     release.notify_one();
     assert_eq!(invocation.await.unwrap().status, 200);
-    let status = tokio::time::timeout(PATIENCE, process.wait()).await.expect("it ends").unwrap();
+    let status = tokio::time::timeout(PATIENCE, process.wait())
+        .await
+        .expect("it ends")
+        .unwrap();
     assert_eq!(status.code(), Some(0));
 }
 
@@ -256,9 +392,23 @@ async fn the_log_is_json_lines_with_invocation_function_order_and_event() {
     dev.reaches(&location, "completed").await;
     let log = std::fs::read_to_string(folder.path().join("handler.log")).unwrap();
     let order = location.rsplit('/').next().unwrap();
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let line = lines.iter().find(|line| line["function"] == "payment" && line["order"] == order).unwrap();
-    for field in ["timestamp", "level", "message", "invocation", "event", "type", "duration_us"] {
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let line = lines
+        .iter()
+        .find(|line| line["function"] == "payment" && line["order"] == order)
+        .unwrap();
+    for field in [
+        "timestamp",
+        "level",
+        "message",
+        "invocation",
+        "event",
+        "type",
+        "duration_us",
+    ] {
         assert!(!line[field].is_null(), "{field}: {line}");
     }
     assert!(!log.contains("ada@example.com"), "no personal data");
@@ -269,16 +419,29 @@ async fn the_log_is_json_lines_with_invocation_function_order_and_event() {
 async fn package_stages_what_the_host_and_core_tools_want() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("dist");
-    let (code, printed, errors) = output(&mut orderflow(&["package", "--out", out.to_str().unwrap()])).await;
+    let (code, printed, errors) =
+        output(&mut orderflow(&["package", "--out", out.to_str().unwrap()])).await;
     assert_eq!(code, Some(0), "{errors}");
     assert!(printed.contains("func start --script-root"), "{printed}");
-    for file in ["host.json", "local.settings.json", "orderflow", "billing/function.json", "sweep/function.json"] {
+    for file in [
+        "host.json",
+        "local.settings.json",
+        "orderflow",
+        "billing/function.json",
+        "sweep/function.json",
+    ] {
         assert!(out.join(file).is_file(), "{file}");
     }
     use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(out.join("orderflow")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(out.join("orderflow"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o111, 0o111, "it can be executed");
-    assert!(!out.join("functions").exists(), "the host looks for functions beside host.json");
+    assert!(
+        !out.join("functions").exists(),
+        "the host looks for functions beside host.json"
+    );
 }
 
 #[tokio::test]

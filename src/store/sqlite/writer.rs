@@ -23,7 +23,7 @@ pub(super) enum Job {
         work: Box<dyn Work>,
         answer: oneshot::Sender<Result<Receipt, StoreError>>,
     },
-    /// A step's events are published.
+    /// What was in the outbox up to a step is published.
     Published { key: Key, step: Step },
     /// Something can never succeed.
     Park {
@@ -36,6 +36,12 @@ pub(super) enum Job {
 enum Done {
     Receipt(Receipt),
     Nothing,
+}
+
+/// Where a row of the state stands, and its inbox.
+struct Found {
+    row_id: i64,
+    inbox: String,
 }
 
 /// Owns the connection that writes.
@@ -61,27 +67,21 @@ impl Writer {
     /// job's fault is nobody else's.
     fn write(&self, group: Vec<Job>) {
         match self.commit(&group) {
-            Ok(done) => group
-                .into_iter()
-                .zip(done)
-                .for_each(|(job, done)| job.answer(Ok(done))),
-            Err(error) if group.len() == 1 => group
-                .into_iter()
-                .for_each(|job| job.answer(Err(error.clone()))),
-            Err(_) => group.into_iter().for_each(|job| self.write(vec![job])),
+            Ok(done) => (group.into_iter().zip(done)).for_each(|(job, done)| job.answer(Ok(done))),
+            Err(error) if group.len() == 1 => {
+                (group.into_iter()).for_each(|job| job.answer(Err(error.clone())));
+            }
+            Err(_) => (group.into_iter()).for_each(|job| self.write(vec![job])),
         }
     }
 
     fn commit(&self, group: &[Job]) -> Result<Vec<Done>, StoreError> {
         let run = || -> rusqlite::Result<Vec<Done>> {
-            self.connection
-                .prepare_cached("BEGIN IMMEDIATE")?
-                .execute([])?;
-            let done = group
-                .iter()
-                .map(|job| self.run_job(job))
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            self.connection.prepare_cached("COMMIT")?.execute([])?;
+            self.execute("BEGIN IMMEDIATE", [])?;
+            let done: rusqlite::Result<Vec<_>> =
+                group.iter().map(|job| self.run_job(job)).collect();
+            let done = done?;
+            self.execute("COMMIT", [])?;
             Ok(done)
         };
         // A panicking decision is a bug; it must not take the store away from everybody else.
@@ -99,31 +99,51 @@ impl Writer {
         }
     }
 
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.connection.prepare_cached(sql)?.execute(values)
+    }
+
     fn run_job(&self, job: &Job) -> rusqlite::Result<Done> {
         match job {
             Job::Transact { work, .. } => self.transact(work.as_ref()).map(Done::Receipt),
-            Job::Published { key, step } => self
-                .connection
-                .prepare_cached("DELETE FROM outbox WHERE function = ?1 AND source = ?2 AND id = ?3 AND step = ?4")?
-                .execute(params![key.function, key.source, key.id, step])
-                .map(|_| Done::Nothing),
-            Job::Park { parked, .. } => self.park(parked).map(|()| Done::Nothing),
+            Job::Published { key, step } => {
+                self.published(key, *step)?;
+                Ok(Done::Nothing)
+            }
+            Job::Park { parked, .. } => {
+                self.park(parked)?;
+                Ok(Done::Nothing)
+            }
         }
     }
 
     fn transact(&self, work: &dyn Work) -> rusqlite::Result<Receipt> {
-        let key = work.key();
-        if self.done(key, work.guard())? {
-            return Ok(Receipt {
-                answer: None,
-                pending: pending(&self.connection, key)?,
-            });
-        }
-        let (owner, order_id) = work.own_row();
-        let own = self.state(owner, &order_id.to_string())?;
+        let (key, (owner, order_id)) = (work.key(), work.own_row());
+        let (found, own) = self.state(owner, &order_id.to_string())?;
+        let known = found.as_ref().is_some_and(|found| found.knows(key));
+        let pending = match work.guard() {
+            Guard::NewEvent if !known => Pending::default(),
+            Guard::NewEvent => {
+                let pending = self.pending(key)?;
+                return Ok(Receipt {
+                    answer: None,
+                    pending,
+                });
+            }
+            Guard::PendingIntent { step } => {
+                let pending = self.pending(key)?;
+                if pending.intent.is_none() || pending.step != step {
+                    return Ok(Receipt {
+                        answer: None,
+                        pending,
+                    });
+                }
+                pending
+            }
+        };
         let mut shared = SharedRows::new();
         for name in work.shared_rows(own.as_deref()) {
-            if let Some(row) = self.state(owner, &name)? {
+            if let (_, Some(row)) = self.state(owner, &name)? {
                 shared.insert(name, row);
             }
         }
@@ -132,154 +152,188 @@ impl Writer {
                 answer: Some(answer),
                 pending: Pending::default(),
             }),
-            Change::Write(writes) => self.save(work, *writes),
+            Change::Write(writes) => self.save(work, found, pending, *writes),
         }
     }
 
-    fn done(&self, key: &Key, guard: Guard) -> rusqlite::Result<bool> {
-        let known = match guard {
-            Guard::NewEvent => self
-                .connection
-                .prepare_cached("SELECT 1 FROM inbox WHERE function = ?1 AND source = ?2 AND id = ?3")?
-                .exists(params![key.function, key.source, key.id])?,
-            Guard::PendingIntent { step } => !self
-                .connection
-                .prepare_cached("SELECT 1 FROM intents WHERE function = ?1 AND source = ?2 AND id = ?3 AND step = ?4")?
-                .exists(params![key.function, key.source, key.id, step])?,
-        };
-        Ok(known)
+    /// A row of the state, by its owner and key: where it is, and its body.
+    fn state(&self, owner: &str, key: &str) -> rusqlite::Result<(Option<Found>, Option<Vec<u8>>)> {
+        let row = self
+            .connection
+            .prepare_cached("SELECT rowid, inbox, body FROM state WHERE owner = ?1 AND key = ?2")?
+            .query_row(params![owner, key], |row| {
+                let found = Found {
+                    row_id: row.get(0)?,
+                    inbox: row.get(1)?,
+                };
+                Ok((Some(found), row.get(2)?))
+            })
+            .optional()?;
+        Ok(row.unwrap_or_default())
     }
 
-    fn state(&self, owner: &str, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
-        self.connection
-            .prepare_cached("SELECT body FROM state WHERE owner = ?1 AND key = ?2")?
-            .query_row(params![owner, key], |row| row.get(0))
-            .optional()
+    fn pending(&self, key: &Key) -> rusqlite::Result<Pending> {
+        let pending = self
+            .connection
+            .prepare_cached(
+                "SELECT step, outbox, intent FROM pending
+                 WHERE function = ?1 AND source = ?2 AND id = ?3",
+            )?
+            .query_row(params![key.function, key.source, key.id], |row| {
+                Ok(Pending {
+                    step: row.get(0)?,
+                    outbox: row.get(1)?,
+                    intent: row.get(2)?,
+                })
+            })
+            .optional()?;
+        Ok(pending.unwrap_or_default())
     }
 
-    fn save(&self, work: &dyn Work, writes: Writes) -> rusqlite::Result<Receipt> {
-        let (owner, order_id) = work.own_row();
+    fn save(
+        &self,
+        work: &dyn Work,
+        found: Option<Found>,
+        pending: Pending,
+        writes: Writes,
+    ) -> rusqlite::Result<Receipt> {
+        let (key, (owner, order_id)) = (work.key(), work.own_row());
         let order_id = order_id.to_string();
-        let key = work.key();
-        let at = writes.at.timestamp_micros();
-        if let Some(own) = &writes.own {
-            self.save_state(owner, &order_id, own)?;
-        }
+        self.save_own(owner, &order_id, key, found, writes.own)?;
         for (name, row) in &writes.shared {
-            self.save_state(owner, name, row)?;
+            self.execute(
+                "INSERT INTO state (owner, key, body, inbox) VALUES (?1, ?2, ?3, '')
+                 ON CONFLICT (owner, key) DO UPDATE SET body = excluded.body",
+                params![owner, name, row],
+            )?;
         }
         if let Some(summary) = writes.summary {
-            self.connection
-                .prepare_cached("INSERT OR REPLACE INTO orders (order_id, status, placed_at) VALUES (?1, ?2, ?3)")?
-                .execute(params![order_id, summary.status.as_str(), summary.placed_at.timestamp_micros()])?;
+            let placed_at = summary.placed_at.timestamp_micros();
+            self.execute(
+                "INSERT INTO orders (order_id, status, placed_at) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (order_id) DO UPDATE
+                 SET status = excluded.status, placed_at = excluded.placed_at",
+                params![order_id, summary.status.as_str(), placed_at],
+            )?;
         }
-        let step = match work.guard() {
-            Guard::NewEvent => {
-                self.connection
-                    .prepare_cached(
-                        "INSERT INTO inbox (function, source, id, event_type, order_id, at)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    )?
-                    .execute(params![
-                        key.function,
-                        key.source,
-                        key.id,
-                        writes.event_type,
-                        order_id,
-                        at
-                    ])?;
-                0
-            }
-            Guard::PendingIntent { step } => {
-                self.connection
-                    .prepare_cached(
-                        "DELETE FROM intents WHERE function = ?1 AND source = ?2 AND id = ?3",
-                    )?
-                    .execute(params![key.function, key.source, key.id])?;
-                step
-            }
-        };
-        if let Some(events) = &writes.outbox {
-            self.connection
-                .prepare_cached(
-                    "INSERT INTO outbox (function, source, id, step, events, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![key.function, key.source, key.id, step, events, at])?;
-        }
-        if let Some(intent) = &writes.intent {
-            self.connection
-                .prepare_cached(
-                    "INSERT INTO intents (function, source, id, step, intent, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![key.function, key.source, key.id, step + 1, intent, at])?;
-        }
-        let mut pending = Pending {
-            outbox: writes
-                .outbox
-                .into_iter()
-                .map(|events| (step, events))
-                .collect(),
-            intent: writes.intent.map(|intent| (step + 1, intent)),
-        };
-        if step > 0 {
-            // An earlier step's events may still be there if another delivery is publishing them.
-            pending.outbox = pending_outbox(&self.connection, key)?;
-        }
+        let pending = pending.after(work.guard().next_step(), writes.outbox, writes.intent);
+        self.save_pending(key, work.guard(), &pending, writes.at.timestamp_micros())?;
         Ok(Receipt {
             answer: Some(writes.answer),
             pending,
         })
     }
 
-    fn save_state(&self, owner: &str, key: &str, body: &[u8]) -> rusqlite::Result<usize> {
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO state (owner, key, body) VALUES (?1, ?2, ?3)")?
-            .execute(params![owner, key, body])
+    /// Saves the order's own row, with the delivery in its inbox.
+    fn save_own(
+        &self,
+        owner: &str,
+        order_id: &str,
+        key: &Key,
+        found: Option<Found>,
+        body: Option<Vec<u8>>,
+    ) -> rusqlite::Result<usize> {
+        let Some(mut found) = found else {
+            return self.execute(
+                "INSERT INTO state (owner, key, body, inbox) VALUES (?1, ?2, ?3, ?4)",
+                params![owner, order_id, body, line(key)],
+            );
+        };
+        if !found.knows(key) {
+            found.inbox.push_str(&line(key));
+        }
+        match body {
+            Some(body) => self.execute(
+                "UPDATE state SET body = ?2, inbox = ?3 WHERE rowid = ?1",
+                params![found.row_id, body, found.inbox],
+            ),
+            None => self.execute(
+                "UPDATE state SET inbox = ?2 WHERE rowid = ?1",
+                params![found.row_id, found.inbox],
+            ),
+        }
     }
 
-    fn park(&self, parked: &Parked) -> rusqlite::Result<()> {
-        let order_id = parked.order_id.map(|id| id.to_string());
-        self.connection
-            .prepare_cached(
-                "INSERT OR IGNORE INTO parked (id, function, event_id, order_id, reason, body, at)
+    fn save_pending(
+        &self,
+        key: &Key,
+        guard: Guard,
+        pending: &Pending,
+        at: i64,
+    ) -> rusqlite::Result<usize> {
+        let Pending {
+            step,
+            outbox,
+            intent,
+        } = pending;
+        let Key {
+            function,
+            source,
+            id,
+        } = key;
+        match (guard, pending.is_empty()) {
+            (Guard::NewEvent, true) => Ok(0),
+            (Guard::NewEvent, false) => self.execute(
+                "INSERT INTO pending (function, source, id, step, outbox, intent, at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
+                params![function, source, id, step, outbox, intent, at],
+            ),
+            (Guard::PendingIntent { .. }, false) => self.execute(
+                "UPDATE pending SET step = ?4, outbox = ?5, intent = ?6, at = ?7
+                 WHERE function = ?1 AND source = ?2 AND id = ?3",
+                params![function, source, id, step, outbox, intent, at],
+            ),
+            (Guard::PendingIntent { .. }, true) => self.execute(
+                "DELETE FROM pending WHERE function = ?1 AND source = ?2 AND id = ?3",
+                params![function, source, id],
+            ),
+        }
+    }
+
+    /// What was in the outbox up to a step is published.
+    fn published(&self, key: &Key, step: Step) -> rusqlite::Result<()> {
+        let deleted = self.execute(
+            "DELETE FROM pending WHERE function = ?1 AND source = ?2 AND id = ?3
+             AND step = ?4 AND intent IS NULL",
+            params![key.function, key.source, key.id, step],
+        )?;
+        if deleted == 0 {
+            self.execute(
+                "UPDATE pending SET outbox = NULL
+                 WHERE function = ?1 AND source = ?2 AND id = ?3 AND step = ?4",
+                params![key.function, key.source, key.id, step],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn park(&self, parked: &Parked) -> rusqlite::Result<usize> {
+        self.execute(
+            "INSERT OR IGNORE INTO parked (id, function, event_id, order_id, reason, body, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
                 parked.id.to_string(),
                 parked.function,
                 parked.event_id,
-                order_id,
+                parked.order_id.map(|id| id.to_string()),
                 parked.reason,
                 parked.body,
                 parked.at.timestamp_micros()
-            ])?;
-        Ok(())
+            ],
+        )
     }
 }
 
-/// What is pending of a delivery.
-pub(super) fn pending(connection: &Connection, key: &Key) -> rusqlite::Result<Pending> {
-    let intent = connection
-        .prepare_cached(
-            "SELECT step, intent FROM intents WHERE function = ?1 AND source = ?2 AND id = ?3",
-        )?
-        .query_row(params![key.function, key.source, key.id], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    Ok(Pending {
-        outbox: pending_outbox(connection, key)?,
-        intent,
-    })
+impl Found {
+    fn knows(&self, key: &Key) -> bool {
+        let line = line(key);
+        self.inbox.split_inclusive('\n').any(|known| known == line)
+    }
 }
 
-fn pending_outbox(connection: &Connection, key: &Key) -> rusqlite::Result<Vec<(Step, Vec<u8>)>> {
-    connection
-        .prepare_cached(
-            "SELECT step, events FROM outbox WHERE function = ?1 AND source = ?2 AND id = ?3 ORDER BY step",
-        )?
-        .query_map(params![key.function, key.source, key.id], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+/// A delivery as it stands in the inbox. Control characters are refused when an event is decoded.
+fn line(key: &Key) -> String {
+    format!("{}\t{}\t{}\n", key.function, key.source, key.id)
 }
 
 impl Job {
@@ -287,10 +341,10 @@ impl Job {
         // Whoever asked may have gone away; the work is done all the same.
         match (self, done) {
             (Self::Transact { answer, .. }, Ok(Done::Receipt(receipt))) => {
-                drop(answer.send(Ok(receipt)))
+                drop(answer.send(Ok(receipt)));
             }
             (Self::Transact { answer, .. }, Ok(Done::Nothing)) => {
-                drop(answer.send(Ok(Receipt::default())))
+                drop(answer.send(Ok(Receipt::default())));
             }
             (Self::Transact { answer, .. }, Err(error)) => drop(answer.send(Err(error))),
             (Self::Park { answer, .. }, done) => drop(answer.send(done.map(|_| ()))),
