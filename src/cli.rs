@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and which module does it.
 
+#![expect(clippy::doc_markdown, reason = "these comments are what --help prints")]
+
 mod check;
 mod dev;
 mod fire;
@@ -28,7 +30,11 @@ enum Command {
     /// Listens on 127.0.0.1:FUNCTIONS_CUSTOMHANDLER_PORT (8080 when unset). Settings come from the environment:
     /// EVENTGRID_TOPIC_ENDPOINT and STORE_URL are required; EVENTGRID_TOPIC_KEY, PAYMENT_PROVIDER, CATALOG_FILE and
     /// RUST_LOG are optional.
-    Serve,
+    Serve {
+        /// Stop when standard input ends: so no handler outlives the `orderflow dev` that started it
+        #[arg(long)]
+        stop_with_stdin: bool,
+    },
 
     /// The whole application on this machine: a local Event Grid, a stand-in for the Functions host, and the handler
     ///
@@ -69,7 +75,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Command::Serve => block_on_one_thread(serve::run()),
+        Command::Serve { stop_with_stdin } => block_on_one_thread(serve::run(stop_with_stdin)),
         Command::Dev(dev) => block_on(dev::run(dev)),
         Command::Grid(grid) => block_on(dev::run_grid(grid)),
         Command::Package { out, binary } => package::run(&out, binary),
@@ -122,6 +128,25 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, String> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+    })
+}
+
+/// Until standard input ends.
+///
+/// # Errors
+/// The thread that reads it cannot be started.
+fn end_of_stdin() -> Result<impl Future<Output = ()> + Send + 'static, String> {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let read = move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = ended.send(());
+    };
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(read)
+        .map_err(|error| format!("cannot read standard input: {error}"))?;
+    Ok(async move {
+        let _ = end.await;
     })
 }
 

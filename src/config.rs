@@ -95,7 +95,7 @@ impl Settings {
         let store = store_url(set("STORE_URL"))
             .map_err(|problem| take("STORE_URL", problem))
             .ok();
-        let catalog = catalog(set("CATALOG_FILE"))
+        let catalog = catalog(set("CATALOG_FILE").as_deref())
             .map_err(|problem| take("CATALOG_FILE", problem))
             .ok();
         if let Some(provider) = set("PAYMENT_PROVIDER").filter(|provider| provider != "simulated") {
@@ -150,8 +150,8 @@ fn store_url(value: Option<String>) -> Result<StoreUrl, String> {
     }
 }
 
-fn catalog(path: Option<String>) -> Result<Catalog, String> {
-    let json = match &path {
+fn catalog(path: Option<&str>) -> Result<Catalog, String> {
+    let json = match path {
         Some(path) => {
             std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?
         }

@@ -37,8 +37,8 @@ use transaction::{Intent, Transaction};
 /// How long one delivery may take before it is given up and answered with 5xx: Event Grid waits 30 s.
 pub const DELIVERY_BUDGET: Duration = Duration::from_secs(20);
 
-/// How long a debt must have waited before the sweep pays it: longer than any delivery that may still be paying it.
-pub const SWEEP_AFTER: Duration = Duration::from_secs(60);
+/// How old a debt must be for the timer's sweep to pay it: older than any delivery that may still be paying it.
+pub const SWEEP_AFTER: Duration = Duration::from_secs(30);
 
 /// The most deliveries that one sweep finishes.
 const SWEEP_LIMIT: usize = 500;
@@ -247,14 +247,14 @@ impl Engine {
         reply
     }
 
-    /// Finishes deliveries that have something pending for longer than any delivery takes: publishes what was
-    /// committed and never published, and asks again about effects whose outcome is unknown.
+    /// Finishes deliveries that have had something pending for `age` or longer: publishes what was committed and
+    /// never published, and asks again about effects whose outcome is unknown.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+    pub async fn sweep(&self, age: Duration) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
-        let due = self.clock.now() - SWEEP_AFTER;
+        let due = self.clock.now() - age;
         for (key, pending) in self.store.unfinished(due, SWEEP_LIMIT).await? {
             let settle = Function::named(&key.function).and_then(Function::settle);
             match self.finish(&key, settle, pending, self.clock.now()).await {

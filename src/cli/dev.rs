@@ -80,7 +80,7 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         quiet: common.quiet,
         open,
         handler,
-        handler_arguments: vec!["serve".to_owned()],
+        handler_arguments: ["serve", "--stop-with-stdin"].map(str::to_owned).to_vec(),
         function_timeout: FUNCTION_TIMEOUT,
         subscriptions: subscriptions(),
         http_functions: http_functions(),

@@ -1,13 +1,14 @@
 //! `orderflow serve`: the custom handler.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio::{net::TcpListener, sync::SetOnce};
 
 use crate::{
     config::{self, Settings, StoreUrl},
     effects::Simulated,
-    engine::{Engine, SystemClock},
+    engine::{Engine, Swept, SystemClock},
     handler,
     publish::{BatchingPublisher, Credential, EventGridPublisher, Publisher},
     store::{Store, StoreError, memory::MemoryStore, sqlite::SqliteStore},
@@ -18,7 +19,7 @@ use crate::{
 ///
 /// # Errors
 /// One line: a setting, the port or the store is at fault.
-pub(super) async fn run() -> Result<(), String> {
+pub(super) async fn run(stop_with_stdin: bool) -> Result<(), String> {
     telemetry::init(&config::environment);
     let settings = Settings::read(&config::environment).map_err(|error| error.to_string())?;
     let address = (Ipv4Addr::LOCALHOST, settings.port);
@@ -28,14 +29,26 @@ pub(super) async fn run() -> Result<(), String> {
             settings.port
         )
     })?;
-    let stop = super::stop_signal()?;
+    let signal = super::stop_signal()?;
+    let end: BoxFuture<'static, ()> = if stop_with_stdin {
+        Box::pin(super::end_of_stdin()?)
+    } else {
+        Box::pin(std::future::pending())
+    };
+    let stop = async move {
+        tokio::select! {
+            () = signal => {}
+            () = end => {}
+        }
+    };
     // Listening comes first: the host polls the port, and a store may take its time to recover.
     let engine = Arc::new(SetOnce::new());
     let serving = handler::serve(listener, handler::router(engine.clone()), stop);
     let opening = async {
         let opened = engine_for(&settings).await?;
-        let _ = engine.set(opened);
+        let _ = engine.set(opened.clone());
         tracing::info!(port = settings.port, "ready");
+        tokio::spawn(recover(opened));
         Ok::<(), String>(())
     };
     tokio::pin!(serving);
@@ -46,6 +59,23 @@ pub(super) async fn run() -> Result<(), String> {
     serving.await.map_err(|error| error.to_string())?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Finishes what the process before this one left when it was killed. Another process may be at it too: whatever is
+/// done twice is done under the same ids.
+async fn recover(engine: Engine) {
+    match engine.sweep(Duration::ZERO).await {
+        Ok(Swept {
+            finished: 0,
+            pending: 0,
+        }) => {}
+        Ok(swept) => tracing::info!(
+            finished = swept.finished,
+            pending = swept.pending,
+            "recovered what an earlier process left"
+        ),
+        Err(error) => tracing::warn!(%error, "could not look for what an earlier process left"),
+    }
 }
 
 async fn engine_for(settings: &Settings) -> Result<Engine, String> {

@@ -28,7 +28,12 @@ impl DataFolder {
         let path = fs::canonicalize(path).map_err(unusable)?;
         let lock = File::create(path.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => {
+                let folder = Self { path, _lock: lock };
+                // A killed process leaves its announcement behind.
+                folder.withdraw();
+                Ok(folder)
+            }
             Err(TryLockError::WouldBlock) => Err(DevError::DataFolderInUse { path }),
             Err(TryLockError::Error(cause)) => Err(unusable(cause)),
         }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{OrderId, Payload, TYPE_PREFIX};
 
-/// The namespace of every id that this application derives (a UUIDv5 of its own name in the URL namespace).
+/// The namespace of every id that this application derives. Another one would make other ids of the same things.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_7d3e_41b5_5a27_9c58_0d2b_7e94_a3f1);
 
 /// A field that is not what it must be.

@@ -86,6 +86,7 @@ fn code<T: TryFrom<String>>(text: &str) -> T {
 }
 
 /// Every payload about one order. They do not all happen to the same order.
+#[expect(clippy::too_many_lines, reason = "a list, one entry per event type")]
 fn outgoing(order_id: OrderId) -> Vec<Outgoing> {
     let order = order(order_id);
     let currency = order.currency.clone();

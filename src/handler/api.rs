@@ -202,6 +202,7 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
         .map(str::to_owned)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unavailable(error: StoreError) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
-    engine::{Delivery, Engine},
+    engine::{Delivery, Engine, SWEEP_AFTER},
     events::{Invalid, short_name},
     functions::Function,
 };
@@ -185,7 +185,7 @@ pub(super) async fn sweep(
 ) -> Response {
     let headers = request.headers();
     let invocation = invocation_id(headers);
-    match engine.sweep().await {
+    match engine.sweep(SWEEP_AFTER).await {
         Ok(swept) => {
             tracing::info!(
                 function = function.name,

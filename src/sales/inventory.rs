@@ -165,7 +165,7 @@ fn short_line(sku: Sku, wanted: u64, available: u64) -> ShortLine {
     let most = i64::try_from(wanted)
         .unwrap_or(MAX_QUANTITY)
         .min(MAX_QUANTITY);
-    let wanted = Quantity::try_from(most).unwrap_or_else(|_| Quantity::ONE);
+    let wanted = Quantity::try_from(most).unwrap_or(Quantity::ONE);
     ShortLine {
         sku,
         wanted,

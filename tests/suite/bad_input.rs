@@ -63,7 +63,7 @@ fn impossible_events() -> Vec<Case> {
         case("subject of something else", changed(|event| event["subject"] = json!("parcels/1")), "subject"),
         case("control characters in a name", changed(|event| event["data"]["order"]["shipTo"]["name"] = json!("a\u{0}b")), "data.order.shipTo.name"),
         case("Event Grid schema", json!({ "id": "1", "eventType": "Sales.OrderPlaced", "subject": "x", "eventTime": "2026-01-01T00:00:00Z", "data": {}, "dataVersion": "1" }).to_string(), "specversion"),
-        case("duplicate members", changed(|_| ()).replacen("{", r#"{"id":"twice","#, 1), "id"),
+        case("duplicate members", changed(|_| ()).replacen('{', r#"{"id":"twice","#, 1), "id"),
         case("nested 120 deep", nested(120), "data"),
     ]
 }

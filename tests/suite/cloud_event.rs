@@ -1,6 +1,4 @@
 //! CloudEvents over HTTP: the specification's examples, the conformance cases and what real senders get wrong.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use cloudevents::{AttributesReader, Data, Event, event::ExtensionValue};
 use orderflow::cloud_event::{

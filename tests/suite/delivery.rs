@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use orderflow::{
+    engine::Clock,
     events::{OrderId, samples},
     store::{Store, sqlite::SqliteStore},
 };
@@ -73,6 +74,74 @@ async fn what_could_not_be_published_is_published_as_it_was_decided_on_redeliver
             .assert_done();
         assert_eq!(handler.topic.names(), ["BillingCompleted"]);
     }
+}
+
+async fn sweep(handler: &Handler) {
+    let answer = crate::support::Answer::of(handler.post("/sweep")).await;
+    answer.assert_done();
+}
+
+#[tokio::test]
+async fn the_sweep_publishes_what_no_redelivery_picked_up() {
+    for handler in [Handler::start().await, Handler::start_in_memory().await] {
+        handler.topic.fail_with(400);
+        let answer = handler.place(&crate::support::new_order()).await;
+        assert_eq!(answer.status, 202, "the order is durable: {answer:?}");
+        handler.topic.fail_with(0);
+        sweep(&handler).await;
+        let names = handler.topic.names();
+        assert_eq!(names, Vec::<String>::new(), "a delivery may still do it");
+        handler.clock.advance(31);
+        sweep(&handler).await;
+        assert_eq!(handler.topic.names(), ["OrderPlaced"]);
+        let later = handler.clock.now() + chrono::Duration::hours(1);
+        crate::support::eventually("nothing is pending", async || {
+            let unfinished = handler.store.unfinished(later, 1).await.unwrap();
+            unfinished.is_empty().then_some(())
+        })
+        .await;
+        sweep(&handler).await;
+        assert_eq!(handler.topic.names(), ["OrderPlaced"]);
+    }
+}
+
+#[tokio::test]
+async fn an_effect_without_an_answer_is_asked_for_again_under_the_same_key() {
+    for handler in [Handler::start().await, Handler::start_in_memory().await] {
+        handler.world.set_away(true);
+        let answer = handler.invoke("payment", sample("BillingCompleted")).await;
+        answer.assert_problem(503, "no definite answer from the payment provider");
+        assert_eq!(handler.topic.names(), Vec::<String>::new());
+        handler.world.set_away(false);
+        handler.clock.advance(31);
+        // The sweep and a redelivery may both come.
+        sweep(&handler).await;
+        handler
+            .invoke("payment", sample("BillingCompleted"))
+            .await
+            .assert_done();
+        assert_eq!(handler.topic.names(), ["PaymentSuccessful"]);
+        let charge = orderflow::events::event_id(samples::ORDER_ID, "charge", 1);
+        assert_eq!(handler.world.performed(), [charge]);
+    }
+}
+
+#[tokio::test]
+async fn a_charge_that_outlives_the_order_is_paid_back() {
+    let handler = Handler::start().await;
+    handler.world.set_away(true);
+    let billed = sample("BillingCompleted");
+    assert_eq!(handler.invoke("payment", billed.clone()).await.status, 503);
+    // Whether the money was captured is unknown; meanwhile the order is cancelled.
+    for event in ["OrderCancelRequested", "ShipmentCancelled"] {
+        handler.invoke("payment", sample(event)).await.assert_done();
+    }
+    assert_eq!(handler.topic.names(), Vec::<String>::new());
+    handler.world.set_away(false);
+    handler.invoke("payment", billed).await.assert_done();
+    let names = handler.topic.names();
+    assert_eq!(names, ["PaymentSuccessful", "PaymentRefunded"]);
+    assert_eq!(handler.world.performed().len(), 2, "one charge, one refund");
 }
 
 #[tokio::test]

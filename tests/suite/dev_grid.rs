@@ -1,11 +1,5 @@
 //! The local Event Grid over real HTTP: what it accepts, what a function gets, when it tries again and what it keeps.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::VecDeque,
     path::Path,

@@ -3,12 +3,6 @@
 //! The child is this test program itself, told to run only [`handler`], which then serves instead of testing.
 
 #![cfg(unix)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     future::pending,
     path::Path,

@@ -2,6 +2,12 @@
 //! serves all of them.
 
 #![expect(unreachable_pub, reason = "the modules of one program")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod api;
 mod artifacts;

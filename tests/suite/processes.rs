@@ -1,6 +1,7 @@
 //! The program itself: real processes, real signals, real kills.
 
 use std::{
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Output, Stdio},
     sync::Arc,
@@ -95,6 +96,8 @@ impl Dev {
             "--data",
             data.to_str().unwrap(),
         ];
+        // A killed one leaves its announcement behind until the next one starts.
+        drop(std::fs::remove_file(data.join("endpoints.json")));
         let mut process = orderflow(&arguments).spawn().unwrap();
         // What it prints must not fill a pipe that nobody reads.
         let mut printed = process.stdout.take().unwrap();
@@ -432,7 +435,6 @@ async fn package_stages_what_the_host_and_core_tools_want() {
     ] {
         assert!(out.join(file).is_file(), "{file}");
     }
-    use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(out.join("orderflow"))
         .unwrap()
         .permissions()

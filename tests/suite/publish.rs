@@ -1,10 +1,4 @@
 //! Publishing over real HTTP to a fake topic that keeps Event Grid's rules.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,

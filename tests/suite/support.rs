@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -18,20 +18,23 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     routing::post,
 };
+use chrono::{DateTime, Utc};
+use futures_util::future::{BoxFuture, ready};
 use orderflow::{
     cloud_event,
     effects::Simulated,
-    engine::{Engine, SystemClock},
+    engine::{Clock, EffectError, Effects, Engine, SystemClock},
     events::{OrderId, samples, short_name},
     handler,
     publish::{BatchingPublisher, Credential, EventGridPublisher},
-    sales::Catalog,
+    sales::{Catalog, Effect, Outcome},
     store::{Store, memory::MemoryStore, sqlite::SqliteStore},
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::SetOnce};
+use uuid::Uuid;
 
 /// The access key of the test's topic.
 pub const KEY: &str = "dGVzdC1rZXk=";
@@ -48,6 +51,7 @@ pub struct Topic {
 }
 
 impl Topic {
+    #[expect(clippy::unused_async, reason = "a handler of axum")]
     async fn publish(
         State(topic): State<Arc<Self>>,
         uri: Uri,
@@ -69,13 +73,11 @@ impl Topic {
         else {
             return StatusCode::BAD_REQUEST;
         };
-        match self::status(topic.failing.load(Ordering::SeqCst)) {
-            Some(status) => status,
-            None => {
-                topic.events.lock().unwrap().extend(events);
-                StatusCode::OK
-            }
+        if let Ok(failure) = StatusCode::from_u16(topic.failing.load(Ordering::SeqCst)) {
+            return failure;
         }
+        topic.events.lock().unwrap().extend(events);
+        StatusCode::OK
     }
 
     /// Answers this status from now on; 0 is back to normal.
@@ -105,14 +107,67 @@ impl Topic {
     }
 }
 
-fn status(code: u16) -> Option<StatusCode> {
-    StatusCode::from_u16(code).ok()
+/// The system's clock, put forward by so many seconds.
+#[derive(Default)]
+pub struct TestClock {
+    ahead: AtomicI64,
+}
+
+impl TestClock {
+    pub fn advance(&self, seconds: i64) {
+        self.ahead.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> DateTime<Utc> {
+        SystemClock.now() + chrono::Duration::seconds(self.ahead.load(Ordering::SeqCst))
+    }
+}
+
+/// The simulated outside world, which may be away.
+#[derive(Default)]
+pub struct World {
+    away: AtomicBool,
+    performed: Mutex<Vec<Uuid>>,
+}
+
+impl World {
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// The idempotency keys of what it was asked for and did.
+    pub fn performed(&self) -> Vec<Uuid> {
+        self.performed.lock().unwrap().clone()
+    }
+}
+
+impl Effects for World {
+    fn perform<'a>(
+        &'a self,
+        effect: &'a Effect,
+        budget: Duration,
+    ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
+        if self.away.load(Ordering::SeqCst) {
+            return Box::pin(ready(Err(EffectError {
+                service: "payment provider",
+                problem: "time-out".to_owned(),
+            })));
+        }
+        self.performed
+            .lock()
+            .unwrap()
+            .push(effect.idempotency_key());
+        Simulated.perform(effect, budget)
+    }
 }
 
 /// A running handler and what is around it.
 pub struct Handler {
     pub topic: Arc<Topic>,
-    pub engine: Engine,
+    pub clock: Arc<TestClock>,
+    pub world: Arc<World>,
     pub store: Arc<dyn Store>,
     pub client: reqwest::Client,
     address: String,
@@ -146,19 +201,21 @@ impl Handler {
             EventGridPublisher::new(&endpoint, Credential::access_key(KEY).unwrap()).unwrap();
         let publisher = Arc::new(BatchingPublisher::new(Arc::new(publisher)));
         let catalog = Arc::new(Catalog::from_json(Catalog::DEVELOPMENT).unwrap());
+        let (clock, world) = (Arc::<TestClock>::default(), Arc::<World>::default());
         let engine = Engine::new(
             store.clone(),
             publisher,
-            Arc::new(Simulated),
-            Arc::new(SystemClock),
+            world.clone(),
+            clock.clone(),
             catalog,
         );
         let slot = Arc::new(SetOnce::new());
-        slot.set(engine.clone()).ok();
+        slot.set(engine).ok();
         let address = listen(handler::router(slot)).await;
         Self {
             topic,
-            engine,
+            clock,
+            world,
             store,
             client: client(),
             address,

@@ -121,7 +121,7 @@ impl Handler {
         let (state, seen) = watch::channel(State::Starting);
         let (kill, _) = mpsc::channel(1);
         let play = move |address, start| {
-            drop(state.send_replace(State::Running(Running { address, start })))
+            drop(state.send_replace(State::Running(Running { address, start })));
         };
         (play, Self { state: seen, kill })
     }

@@ -356,11 +356,11 @@ mod tests {
             matches!(refused, Err(InvocationError::Refused(_))),
             "{refused:?}"
         );
-        let invoked = tokio::join!(invoker.invoke("billing", Bytes::new()), async {
-            play(next, 2)
+        let taken = tokio::join!(invoker.invoke("billing", Bytes::new()), async {
+            play(next, 2);
         })
         .0;
-        assert!(invoked.is_ok(), "{invoked:?}");
+        assert!(taken.is_ok(), "{taken:?}");
     }
 
     const JSON: Option<&str> = Some("application/json; charset=utf-8");

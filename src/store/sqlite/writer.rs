@@ -2,7 +2,8 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc,
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -15,6 +16,9 @@ use crate::{
 
 /// The most jobs in one transaction: bounds how long the first of them waits.
 const MAX_GROUP: usize = 256;
+
+/// How long what nobody waits for may wait for company: it is not worth a flush of its own.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Something to be written.
 pub(super) enum Job {
@@ -56,10 +60,26 @@ impl Writer {
 
     /// Writes until nobody can send any more.
     pub(super) fn run(self, queue: &mpsc::Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
-            let mut group = vec![first];
-            group.extend(queue.try_iter().take(MAX_GROUP - 1));
-            self.write(group);
+        let mut unhurried = Vec::new();
+        loop {
+            let first = if unhurried.is_empty() {
+                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                queue.recv_timeout(PATIENCE)
+            };
+            let first = match first {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.write(std::mem::take(&mut unhurried));
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.write(unhurried),
+            };
+            unhurried.push(first);
+            unhurried.extend(queue.try_iter().take(MAX_GROUP - 1));
+            if unhurried.iter().any(Job::is_awaited) || unhurried.len() >= MAX_GROUP {
+                self.write(std::mem::take(&mut unhurried));
+            }
         }
     }
 
@@ -67,15 +87,28 @@ impl Writer {
     /// job's fault is nobody else's.
     fn write(&self, group: Vec<Job>) {
         match self.commit(&group) {
-            Ok(done) => (group.into_iter().zip(done)).for_each(|(job, done)| job.answer(Ok(done))),
-            Err(error) if group.len() == 1 => {
-                (group.into_iter()).for_each(|job| job.answer(Err(error.clone())));
+            Ok(done) => {
+                for (job, done) in group.into_iter().zip(done) {
+                    job.answer(Ok(done));
+                }
             }
-            Err(_) => (group.into_iter()).for_each(|job| self.write(vec![job])),
+            Err(_) if group.len() > 1 => {
+                for job in group {
+                    self.write(vec![job]);
+                }
+            }
+            Err(error) => {
+                for job in group {
+                    job.answer(Err(error.clone()));
+                }
+            }
         }
     }
 
     fn commit(&self, group: &[Job]) -> Result<Vec<Done>, StoreError> {
+        if group.is_empty() {
+            return Ok(Vec::new());
+        }
         let run = || -> rusqlite::Result<Vec<Done>> {
             self.execute("BEGIN IMMEDIATE", [])?;
             let done: rusqlite::Result<Vec<_>> =
@@ -337,6 +370,14 @@ fn line(key: &Key) -> String {
 }
 
 impl Job {
+    /// Whether somebody waits for it.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Transact { .. } | Self::Park { .. } => true,
+            Self::Published { .. } => false,
+        }
+    }
+
     fn answer(self, done: Result<Done, StoreError>) {
         // Whoever asked may have gone away; the work is done all the same.
         match (self, done) {
