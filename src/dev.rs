@@ -37,7 +37,7 @@ use self::{
 };
 pub use self::{
     error::{DevError, LastWords},
-    grid::StoreError,
+    grid::{DEVELOPMENT_KEY, StoreError},
 };
 
 /// A function that takes events, and with it an event subscription of the same name.
@@ -181,10 +181,7 @@ impl Dev {
                 "EVENTGRID_TOPIC_ENDPOINT".to_owned(),
                 format!("{}/api/events", addresses.grid),
             ),
-            (
-                "EVENTGRID_TOPIC_KEY".to_owned(),
-                grid.key().reveal().to_owned(),
-            ),
+            ("EVENTGRID_TOPIC_KEY".to_owned(), DEVELOPMENT_KEY.to_owned()),
         ];
         environment.extend(options.environment);
         let host_options = HostOptions {
@@ -215,11 +212,6 @@ impl Dev {
     /// The grid's address, without a slash at the end.
     pub fn grid_address(&self) -> &str {
         &self.addresses.grid
-    }
-
-    /// The key that publishers to the grid must show.
-    pub fn topic_key(&self) -> &str {
-        self.grid.key().reveal()
     }
 
     /// Runs everything until `shutdown` is over, lets what is under way finish, and kills the handler.
@@ -312,11 +304,6 @@ impl LocalGrid {
         &self.address
     }
 
-    /// The key that publishers must show.
-    pub fn topic_key(&self) -> &str {
-        self.grid.key().reveal()
-    }
-
     /// Runs the grid until `shutdown` is over and lets the deliveries under way finish.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DevError> {
         let Self {
@@ -330,10 +317,7 @@ impl LocalGrid {
         terminal.notice(format!(
             "Local Event Grid   {address}/api/events, delivering to {deliver_to}"
         ));
-        terminal.notice(format!(
-            "Access key         in {}",
-            folder.topic_key().display()
-        ));
+        terminal.notice(format!("Access key         {DEVELOPMENT_KEY}"));
         terminal.notice(format!(
             "Dead letters       {}",
             folder.dead_letters().display()

@@ -1,6 +1,6 @@
 //! What is shown at the start: what listens where, and where things lie.
 
-use super::{Addresses, DevOptions, data_folder::DataFolder};
+use super::{Addresses, DEVELOPMENT_KEY, DevOptions, data_folder::DataFolder};
 
 /// How many event types are shown for a function.
 const SHOWN_EVENTS: usize = 4;
@@ -40,10 +40,7 @@ pub(super) fn banner(
         options.speed
     );
     lines.push(row("Event Grid", &grid));
-    lines.push(row(
-        "  access key",
-        &folder.topic_key().display().to_string(),
-    ));
+    lines.push(row("  access key", DEVELOPMENT_KEY));
     lines.push(row(
         "  dead letters",
         &folder.dead_letters().display().to_string(),

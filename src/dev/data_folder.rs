@@ -44,11 +44,6 @@ impl DataFolder {
         self.path.join("grid.db")
     }
 
-    /// The access key of the local topic.
-    pub(super) fn topic_key(&self) -> PathBuf {
-        self.path.join("topic.key")
-    }
-
     /// What stands in for the dead-letter container.
     pub(super) fn dead_letters(&self) -> PathBuf {
         self.path.join("deadletters")

@@ -24,12 +24,6 @@ pub enum DevError {
         /// The folder.
         path: PathBuf,
     },
-    /// The key file holds no key.
-    #[error("the key file {} holds no key; delete it and a new key is made", path.display())]
-    TopicKey {
-        /// The file.
-        path: PathBuf,
-    },
     /// The port cannot be listened on.
     #[error(
         "cannot listen on 127.0.0.1:{port}: {cause}; stop what uses the port or choose another one with {flag}"

@@ -35,14 +35,15 @@ use tokio::{
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 
+pub(super) use self::retry::Speed;
 pub use self::store::StoreError;
+pub use self::topic_key::DEVELOPMENT_KEY;
 use self::{
     admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit},
     dead_letters::DeadLetters,
     delivery::{Due, EventSubscription, HeldText, Means},
     store::{EventQuery, GridStore},
 };
-pub(super) use self::{retry::Speed, topic_key::TopicKey};
 use super::{
     DevError, Subscription,
     ambient::now,
@@ -77,7 +78,6 @@ pub(super) struct Grid {
 /// What the HTTP side works with.
 #[derive(Debug)]
 struct Topic {
-    key: TopicKey,
     store: GridStore,
     dead_letters: DeadLetters,
     terminal: Terminal,
@@ -111,7 +111,6 @@ impl Grid {
             arrivals.push((subscription.function, receiver));
         }
         let topic = Topic {
-            key: TopicKey::load_or_create(&folder.topic_key())?,
             store: GridStore::open(&folder.grid_database())?,
             dead_letters: DeadLetters::new(folder.dead_letters()),
             terminal,
@@ -130,11 +129,6 @@ impl Grid {
     /// Where the grid listens.
     pub(super) fn address(&self) -> Result<String, DevError> {
         listening::address(&self.listener)
-    }
-
-    /// The key that publishers must show.
-    pub(super) fn key(&self) -> &TopicKey {
-        &self.topic.key
     }
 
     /// Accepts events and delivers them to the host. Deliveries end with `deliver_until`; publishers are answered until
@@ -273,7 +267,7 @@ async fn index() -> impl IntoResponse {
 
 async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {
     let key = request.headers().get("aeg-sas-key");
-    if !key.is_some_and(|key| topic.key.matches(key.as_bytes())) {
+    if !key.is_some_and(|key| topic_key::matches(key.as_bytes())) {
         return Err(Refusal::Unauthorized);
     }
     let (parts, body) = request.into_parts();

@@ -181,7 +181,7 @@ impl Application {
         let dev = Dev::bind(options).await.unwrap();
         let host = dev.host_address().to_owned();
         let grid = dev.grid_address().to_owned();
-        let key = dev.topic_key().to_owned();
+        let key = orderflow::dev::DEVELOPMENT_KEY.to_owned();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(dev.run(async { drop(stopped.await) }));
         drop(rustls::crypto::ring::default_provider().install_default());

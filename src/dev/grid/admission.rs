@@ -34,10 +34,7 @@ pub(super) struct AdmittedEvent {
 /// Why the topic does not accept a request. Printed and answered in Azure's shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error(
-        "the request has no valid access key: send the key of this topic (the file topic.key in the data folder) \
-         in the header aeg-sas-key"
-    )]
+    #[error("the request has no valid access key: send `aeg-sas-key: local-development`")]
     Unauthorized,
     #[error(
         "the content type must be {ONE_EVENT} (one event) or {BATCH} (an array), it is {0}; \
