@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod architecture;
 mod artifacts;
 mod bad_input;
 mod cloud_event;
