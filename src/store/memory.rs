@@ -27,7 +27,7 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    own: BTreeMap<(&'static str, OrderId), Own>,
+    own: BTreeMap<(OrderId, &'static str), Own>,
     shared: BTreeMap<(&'static str, String), Vec<u8>>,
     orders: BTreeMap<OrderId, Summary>,
     pending: BTreeMap<Key, (DateTime<Utc>, Pending)>,
@@ -46,12 +46,21 @@ impl MemoryStore {
         // Every change is made by one call that does not panic half way, so a poisoned lock guards whole data.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Forgets an order's own rows: for a simulation, whose memory would otherwise grow with every order.
+    pub fn forget(&self, order_id: OrderId) {
+        let mut tables = self.tables();
+        tables.orders.remove(&order_id);
+        let mut later = tables.own.split_off(&(order_id, ""));
+        later.retain(|(id, _), _| *id != order_id);
+        tables.own.append(&mut later);
+    }
 }
 
 impl Tables {
     fn transact(&mut self, work: &dyn Work) -> Receipt {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
-        let own = self.own.get(&(owner, order_id));
+        let own = self.own.get(&(order_id, owner));
         let pending = self.pending(key);
         let done = match work.guard() {
             Guard::NewEvent => own.is_some_and(|own| own.inbox.contains(key)),
@@ -81,7 +90,7 @@ impl Tables {
 
     fn write(&mut self, work: &dyn Work, pending: Pending, writes: Writes) -> Receipt {
         let (key, (owner, order_id)) = (work.key().clone(), work.own_row());
-        let own = self.own.entry((owner, order_id)).or_default();
+        let own = self.own.entry((order_id, owner)).or_default();
         own.body = writes.own.or_else(|| own.body.take());
         own.inbox.insert(key.clone());
         self.shared.extend(
@@ -184,7 +193,7 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(self
             .tables()
             .own
-            .get(&(owner, order_id))
+            .get(&(order_id, owner))
             .and_then(|own| own.body.clone()))))
     }
 
