@@ -188,7 +188,7 @@ fn check_prices(catalog: &Catalog, order: &Order) -> Result<(), Problem> {
 
 fn accepted(order_id: OrderId, status: Status) -> Response {
     let body = json!({ "orderId": order_id, "status": status });
-    let mut response = answer::json(StatusCode::ACCEPTED, body.to_string());
+    let mut response = answer::json(StatusCode::ACCEPTED, format!("{body}\n"));
     if let Ok(location) = HeaderValue::try_from(format!("/api/orders/{order_id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -252,7 +252,7 @@ async fn look_up(engine: &Engine, id: &str) -> Result<Response, Problem> {
             fields.insert("parked".to_owned(), json!(parked));
         }
     }
-    Ok(answer::json(StatusCode::OK, body.to_string()))
+    Ok(answer::readable(StatusCode::OK, &body))
 }
 
 #[derive(Debug, Deserialize)]
@@ -277,9 +277,9 @@ async fn list(engine: &Engine, query: &ListQuery) -> Result<Response, Problem> {
         .last()
         .filter(|_| !complete)
         .map(|last| last.order_id);
-    Ok(answer::json(
+    Ok(answer::readable(
         StatusCode::OK,
-        json!({ "orders": orders, "next": next }).to_string(),
+        &json!({ "orders": orders, "next": next }),
     ))
 }
 
