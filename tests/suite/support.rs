@@ -129,12 +129,17 @@ impl Clock for TestClock {
 #[derive(Default)]
 pub struct World {
     away: AtomicBool,
+    panicking: AtomicBool,
     performed: Mutex<Vec<Uuid>>,
 }
 
 impl World {
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    pub fn set_panicking(&self, panicking: bool) {
+        self.panicking.store(panicking, Ordering::SeqCst);
     }
 
     /// The idempotency keys of what it was asked for and did.
@@ -149,6 +154,7 @@ impl Effects for World {
         effect: &'a Effect,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
+        assert!(!self.panicking.load(Ordering::SeqCst), "a bug");
         if self.away.load(Ordering::SeqCst) {
             return Box::pin(ready(Err(EffectError {
                 service: "payment provider",
