@@ -230,6 +230,8 @@ pub fn cancel(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{
         events::{Line, MAX_AMOUNT, Quantity, Sku, samples},
@@ -317,12 +319,7 @@ mod tests {
             ("unknownCurrency", |catalog| catalog.prices.clear(), |_| {}),
             (
                 "unknownSku",
-                |catalog| {
-                    catalog
-                        .prices
-                        .values_mut()
-                        .for_each(|prices| prices.clear())
-                },
+                |catalog| catalog.prices.values_mut().for_each(BTreeMap::clear),
                 |_| {},
             ),
             (
