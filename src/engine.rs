@@ -11,6 +11,7 @@
 //! - A delivery is acknowledged when nothing is owed any more.
 
 mod ports;
+mod sweep;
 mod transaction;
 
 use std::{sync::Arc, time::Duration};
@@ -32,16 +33,11 @@ use crate::{
 };
 
 pub use ports::{Clock, EffectError, Effects, SystemClock};
+pub use sweep::{Reminded, SWEEP_AFTER, Swept};
 use transaction::{Intent, Transaction};
 
 /// How long one delivery may take before it is given up and answered with 5xx: Event Grid waits 30 s.
 pub const DELIVERY_BUDGET: Duration = Duration::from_secs(20);
-
-/// How old a debt must be for the timer's sweep to pay it: older than any delivery that may still be paying it.
-pub const SWEEP_AFTER: Duration = Duration::from_secs(30);
-
-/// The most deliveries that one sweep finishes.
-const SWEEP_LIMIT: usize = 500;
 
 /// The most effects that one delivery performs: a charge and its refund, with some slack.
 const MAX_STEPS: usize = 4;
@@ -72,15 +68,6 @@ pub enum Reply {
     Refused(&'static str),
     /// It may not have been done.
     Unavailable(String),
-}
-
-/// What a sweep did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Deliveries that had something pending and have nothing any more.
-    pub finished: usize,
-    /// Deliveries that still have something pending.
-    pub pending: usize,
 }
 
 /// Runs the services' functions.
@@ -247,32 +234,6 @@ impl Engine {
         reply
     }
 
-    /// Finishes deliveries that have had something pending for `age` or longer: publishes what was committed and
-    /// never published, and asks again about effects whose outcome is unknown.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn sweep(&self, age: Duration) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
-        let due = self.clock.now() - age;
-        for (key, pending) in self.store.unfinished(due, SWEEP_LIMIT).await? {
-            let settle = Function::named(&key.function).and_then(Function::settle);
-            match self.finish(&key, settle, pending, self.clock.now()).await {
-                Ok(()) => swept.finished += 1,
-                Err(reason) => {
-                    swept.pending += 1;
-                    tracing::warn!(
-                        function = key.function,
-                        event = key.id,
-                        reason,
-                        "still pending"
-                    );
-                }
-            }
-        }
-        Ok(swept)
-    }
-
     /// Pays what a delivery owes: publishes its events, performs its effect, decides on the outcome, and so on
     /// until nothing is owed.
     async fn finish(
@@ -332,14 +293,19 @@ impl Engine {
             .perform(&intent.effect, self.remaining(started))
             .await
             .map_err(|error| error.to_string())?;
+        let now = self.clock.now();
         let transaction = Transaction {
             key: key.clone(),
             guard: Guard::PendingIntent { step },
             owner: settle.owner(),
             case: settle.read(intent.order_id, intent.effect, outcome),
             catalog: self.catalog.clone(),
-            cause: intent.cause,
-            now: self.clock.now(),
+            // The outcome came now, however old the event is that led to it.
+            cause: Cause {
+                time: now,
+                ..intent.cause
+            },
+            now,
         };
         let receipt = self
             .store

@@ -240,6 +240,7 @@ async fn look_up(engine: &Engine, id: IdInPath) -> Result<Response, Problem> {
         "orderId": order_id,
         "status": view.facts.status(),
         "legs": view.facts.legs(),
+        "awaiting": view.facts.awaiting(),
         "cancelRequested": view.facts.has(Fact::CancelRequested),
         "placedAt": view.placed_at,
         "order": view.order,

@@ -15,8 +15,8 @@ use crate::{
 };
 
 use super::{
-    Change, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Step, Store, StoreError,
-    Work, Writes,
+    Change, Due, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Reminder, Step, Store,
+    StoreError, Work, Writes,
 };
 
 /// The store in memory.
@@ -29,6 +29,8 @@ pub struct MemoryStore {
 struct Tables {
     own: BTreeMap<(&'static str, OrderId), Own>,
     shared: BTreeMap<(&'static str, String), Vec<u8>>,
+    /// The own rows that have a reminder, earliest first.
+    due: BTreeSet<(DateTime<Utc>, &'static str, OrderId)>,
     orders: BTreeMap<OrderId, Summary>,
     pending: BTreeMap<Key, (DateTime<Utc>, Pending)>,
     parked: BTreeMap<Uuid, Parked>,
@@ -38,6 +40,7 @@ struct Tables {
 #[derive(Debug, Default)]
 struct Own {
     body: Option<Vec<u8>>,
+    reminder: Option<Reminder>,
     inbox: BTreeSet<Key>,
 }
 
@@ -82,8 +85,16 @@ impl Tables {
     fn write(&mut self, work: &dyn Work, pending: Pending, writes: Writes) -> Receipt {
         let (key, (owner, order_id)) = (work.key().clone(), work.own_row());
         let own = self.own.entry((owner, order_id)).or_default();
-        own.body = writes.own.or_else(|| own.body.take());
         own.inbox.insert(key.clone());
+        if let Some(body) = writes.own {
+            own.body = Some(body);
+            let place = |reminder: &Reminder| (reminder.at, owner, order_id);
+            if let Some(earlier) = &own.reminder {
+                self.due.remove(&place(earlier));
+            }
+            self.due.extend(writes.reminder.as_ref().map(place));
+            own.reminder = writes.reminder;
+        }
         self.shared.extend(
             writes
                 .shared
@@ -138,6 +149,19 @@ impl Tables {
             .collect()
     }
 
+    fn due(&self, until: DateTime<Utc>, limit: usize) -> Vec<Due> {
+        let due = self.due.iter().take_while(|(at, ..)| *at <= until);
+        let found = due.filter_map(|(_, owner, order_id)| {
+            let reminder = self.own.get(&(*owner, *order_id))?.reminder.clone()?;
+            Some(Due {
+                owner: (*owner).to_owned(),
+                order_id: *order_id,
+                reminder,
+            })
+        });
+        found.take(limit).collect()
+    }
+
     fn orders(&self, query: OrderQuery) -> Vec<Summary> {
         let place = |summary: &Summary| (summary.placed_at, summary.order_id);
         let after = query.after.and_then(|id| self.orders.get(&id)).map(place);
@@ -174,6 +198,14 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
         Box::pin(ready(Ok(self.tables().unfinished(before, limit))))
+    }
+
+    fn due(
+        &self,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>> {
+        Box::pin(ready(Ok(self.tables().due(until, limit))))
     }
 
     fn row(

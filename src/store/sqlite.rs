@@ -24,7 +24,9 @@ use crate::{
     sales::status::{Status, Summary},
 };
 
-use super::{Key, OrderQuery, Parked, Pending, Receipt, Step, Store, StoreError, Work};
+use super::{
+    Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Step, Store, StoreError, Work,
+};
 use writer::{Job, Writer};
 
 /// The version of the schema, kept in the file's `user_version`.
@@ -194,6 +196,33 @@ impl Store for SqliteStore {
             };
             statement
                 .query_map(params![before.timestamp_micros(), limit], unfinished)?
+                .collect()
+        })
+    }
+
+    fn due(
+        &self,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT owner, key, due, cause FROM state
+                 WHERE due IS NOT NULL AND due <= ?1 ORDER BY due LIMIT ?2",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let due = |row: &Row<'_>| {
+                Ok(Due {
+                    owner: row.get(0)?,
+                    order_id: OrderId(uuid(row, 1)?),
+                    reminder: Reminder {
+                        at: time(row, 2)?,
+                        cause: row.get(3)?,
+                    },
+                })
+            };
+            statement
+                .query_map(params![until.timestamp_micros(), limit], due)?
                 .collect()
         })
     }

@@ -20,5 +20,6 @@ mod dev_host;
 mod journeys;
 mod processes;
 mod publish;
+mod saga;
 mod support;
 mod wire;

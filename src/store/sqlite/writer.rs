@@ -11,7 +11,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     sales::verdict::SharedRows,
-    store::{Change, Guard, Key, Loaded, Parked, Pending, Receipt, Step, StoreError, Work, Writes},
+    store::{
+        Change, Guard, Key, Loaded, Parked, Pending, Receipt, Reminder, Step, StoreError, Work,
+        Writes,
+    },
 };
 
 /// The most jobs in one transaction: bounds how long the first of them waits.
@@ -232,7 +235,7 @@ impl Writer {
     ) -> rusqlite::Result<Receipt> {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
         let order_id = order_id.to_string();
-        self.save_own(owner, &order_id, key, found, writes.own)?;
+        self.save_own(owner, &order_id, key, found, writes.own, writes.reminder)?;
         for (name, row) in &writes.shared {
             self.execute(
                 "INSERT INTO state (owner, key, body, inbox) VALUES (?1, ?2, ?3, '')
@@ -265,11 +268,16 @@ impl Writer {
         key: &Key,
         found: Option<Found>,
         body: Option<Vec<u8>>,
+        reminder: Option<Reminder>,
     ) -> rusqlite::Result<usize> {
+        let (due, cause) = reminder
+            .map(|reminder| (reminder.at.timestamp_micros(), reminder.cause))
+            .unzip();
         let Some(mut found) = found else {
             return self.execute(
-                "INSERT INTO state (owner, key, body, inbox) VALUES (?1, ?2, ?3, ?4)",
-                params![owner, order_id, body, line(key)],
+                "INSERT INTO state (owner, key, body, inbox, due, cause)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![owner, order_id, body, line(key), due, cause],
             );
         };
         if !found.knows(key) {
@@ -277,8 +285,8 @@ impl Writer {
         }
         match body {
             Some(body) => self.execute(
-                "UPDATE state SET body = ?2, inbox = ?3 WHERE rowid = ?1",
-                params![found.row_id, body, found.inbox],
+                "UPDATE state SET body = ?2, inbox = ?3, due = ?4, cause = ?5 WHERE rowid = ?1",
+                params![found.row_id, body, found.inbox, due, cause],
             ),
             None => self.execute(
                 "UPDATE state SET inbox = ?2 WHERE rowid = ?1",
