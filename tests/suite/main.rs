@@ -20,6 +20,7 @@ mod dev_host;
 mod journeys;
 mod processes;
 mod publish;
+mod reachable;
 mod saga;
 mod support;
 mod wire;

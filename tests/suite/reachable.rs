@@ -1,0 +1,654 @@
+//! Everything that can happen to one order: a bounded, exhaustive search over the services' own functions. Events are
+//! delivered in any order and again, effects come to any outcome, a cancellation may come at any moment.
+//!
+//! The functions are called through the registry as the engine calls them, on rows as the store keeps them. No store,
+//! no clock and no network are involved, so that every state can be visited.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::LazyLock,
+};
+
+use chrono::Duration;
+use orderflow::{
+    events::{
+        CATALOGUE, CancelRequester, Cause, Order, OrderCancelRequested, OrderPlaced, Outgoing,
+        ReasonCode, compose, samples, short_name,
+    },
+    functions::{FUNCTIONS, Function, rule::Case},
+    sales::{
+        Catalog, Context, Decision, Effect, Outcome, Verdict,
+        orders::OrderView,
+        status::{BillingLeg, PaymentLeg, Status, StockLeg},
+        verdict::SharedRows,
+    },
+    store::Loaded,
+};
+
+/// The services whose states make up a state of the search. What the orders service knows is a function of the set of
+/// events (the tests of convergence prove it), so that it needs no state here.
+const SERVICES: [&str; 4] = ["billing", "payment", "inventory", "shipping"];
+
+static CATALOG: LazyLock<Catalog> =
+    LazyLock::new(|| Catalog::from_json(Catalog::DEVELOPMENT).unwrap());
+
+/// A set of small numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Set(u64);
+
+impl Set {
+    fn with(self, number: usize) -> Self {
+        assert!(
+            number < 64,
+            "more kinds of things than the search can count"
+        );
+        Self(self.0 | 1 << number)
+    }
+
+    fn without(self, number: usize) -> Self {
+        Self(self.0 & !(1 << number))
+    }
+
+    fn has(self, number: usize) -> bool {
+        self.0 & 1 << number != 0
+    }
+
+    fn iter(self) -> impl Iterator<Item = usize> {
+        (0..64).filter(move |number| self.has(*number))
+    }
+}
+
+/// Things by number, each of them once.
+struct Numbered<T>(Vec<T>);
+
+impl<T: PartialEq> Numbered<T> {
+    fn number(&mut self, thing: T) -> usize {
+        let known = self.0.iter().position(|known| *known == thing);
+        known.unwrap_or_else(|| {
+            self.0.push(thing);
+            self.0.len() - 1
+        })
+    }
+}
+
+/// Where one order and everything around it stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct State {
+    /// Each service's rows.
+    rows: [usize; SERVICES.len()],
+    /// Each service's inbox.
+    inbox: [Set; SERVICES.len()],
+    /// The events that were published.
+    published: Set,
+    /// The effects that are intended and have no outcome yet.
+    pending: Set,
+    /// The outcomes that there were.
+    outcomes: Set,
+}
+
+/// What can happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Input {
+    Event(usize),
+    Outcome(usize),
+    Reminder,
+}
+
+/// What a service makes of an input.
+#[derive(Debug, Clone)]
+struct Step {
+    rows: usize,
+    published: Vec<usize>,
+    effect: Option<usize>,
+}
+
+/// The search over what can happen to one order.
+struct Search {
+    events: Numbered<Outgoing>,
+    effects: Numbered<Effect>,
+    /// Outcomes, with the number of their effect.
+    outcomes: Numbered<(usize, Outcome)>,
+    rows: Numbered<(Option<Vec<u8>>, SharedRows)>,
+    steps: HashMap<(usize, usize, Input), Step>,
+    subscribed: Vec<[bool; SERVICES.len()]>,
+    /// An event type and a service that it never reaches.
+    lost: Option<(&'static str, &'static str)>,
+}
+
+/// A final state of the search.
+pub struct Final {
+    /// The events that were published.
+    pub events: Vec<Outgoing>,
+    outcomes: Vec<Outcome>,
+    rows: Vec<(Option<Vec<u8>>, SharedRows)>,
+}
+
+/// What the search found.
+pub struct Found {
+    /// How many states it visited.
+    pub states: usize,
+    /// The sets of events that can be published, whether or not everything has been delivered.
+    pub sets: Vec<Vec<Outgoing>>,
+    /// The states in which nothing is left to happen.
+    pub finals: Vec<Final>,
+}
+
+fn function(name: &str) -> &'static Function {
+    Function::named(name).unwrap()
+}
+
+/// An event as it travels. When it happened is told by its type, so that a search has finitely many events.
+pub fn case_of(function: &'static Function, outgoing: &Outgoing) -> (Box<dyn Case>, Cause) {
+    let place = CATALOGUE
+        .iter()
+        .position(|known| known.name == outgoing.event_type);
+    let seconds = i64::try_from(place.unwrap()).unwrap();
+    let cause = Cause {
+        id: None,
+        traceparent: None,
+        tracestate: None,
+        time: samples::time() + Duration::seconds(seconds),
+    };
+    let event = compose(outgoing.clone(), &cause, cause.time);
+    let rule = function.rule(outgoing.event_type).unwrap();
+    (rule.read(&event).unwrap(), cause)
+}
+
+impl Search {
+    fn new() -> Self {
+        Self {
+            events: Numbered(Vec::new()),
+            effects: Numbered(Vec::new()),
+            outcomes: Numbered(Vec::new()),
+            rows: Numbered(vec![(None, SharedRows::new())]),
+            steps: HashMap::new(),
+            subscribed: Vec::new(),
+            lost: None,
+        }
+    }
+
+    fn event(&mut self, outgoing: Outgoing) -> usize {
+        let takes = SERVICES.map(|name| {
+            let mut types = function(name).event_types();
+            let lost = Some((short_name(outgoing.event_type), name)) == self.lost;
+            types.any(|taken| taken == outgoing.event_type) && !lost
+        });
+        let number = self.events.number(outgoing);
+        if number == self.subscribed.len() {
+            self.subscribed.push(takes);
+        }
+        number
+    }
+
+    /// Everything that can follow from these events.
+    fn run(&mut self, first: &[Outgoing]) -> Found {
+        let mut published = Set::default();
+        for outgoing in first {
+            published = published.with(self.event(outgoing.clone()));
+        }
+        let start = State {
+            rows: [0; SERVICES.len()],
+            inbox: [Set::default(); SERVICES.len()],
+            published,
+            pending: Set::default(),
+            outcomes: Set::default(),
+        };
+        let (mut seen, mut open) = (HashSet::from([start]), vec![start]);
+        let (mut sets, mut finals) = (BTreeSet::new(), Vec::new());
+        while let Some(state) = open.pop() {
+            self.check(&state);
+            sets.insert(state.published);
+            let next = self.next(&state);
+            if next.is_empty() {
+                finals.push(self.final_state(&state));
+            }
+            open.extend(next.into_iter().filter(|next| seen.insert(*next)));
+        }
+        let events = |set: &Set| {
+            set.iter()
+                .map(|event| self.events.0[event].clone())
+                .collect()
+        };
+        Found {
+            states: seen.len(),
+            sets: sets.iter().map(events).collect(),
+            finals,
+        }
+    }
+
+    /// Every state that may follow.
+    fn next(&mut self, state: &State) -> Vec<State> {
+        let mut next = Vec::new();
+        for service in 0..SERVICES.len() {
+            for event in state.published.iter() {
+                if !self.subscribed[event][service] {
+                    continue;
+                }
+                let step = self.step(service, state.rows[service], Input::Event(event));
+                if state.inbox[service].has(event) {
+                    self.check_again(state, &step);
+                } else {
+                    let mut after = self.after(state, service, &step);
+                    after.inbox[service] = after.inbox[service].with(event);
+                    next.push(after);
+                }
+            }
+        }
+        for effect in state.pending.iter() {
+            let service = match self.effects.0[effect] {
+                Effect::Charge(_) | Effect::Refund(_) => 1,
+                Effect::Dispatch(_) => 3,
+            };
+            for outcome in possible(&self.effects.0[effect]) {
+                let outcome = self.outcomes.number((effect, outcome));
+                let step = self.step(service, state.rows[service], Input::Outcome(outcome));
+                let settled = State {
+                    pending: state.pending.without(effect),
+                    outcomes: state.outcomes.with(outcome),
+                    ..*state
+                };
+                next.push(self.after(&settled, service, &step));
+            }
+        }
+        let step = self.step(1, state.rows[1], Input::Reminder);
+        let reminded = self.after(state, 1, &step);
+        next.extend((reminded != *state).then_some(reminded));
+        next
+    }
+
+    fn after(&self, state: &State, service: usize, step: &Step) -> State {
+        let mut after = *state;
+        after.rows[service] = step.rows;
+        for event in &step.published {
+            let id = self.events.0[*event].id();
+            let same = state
+                .published
+                .iter()
+                .find(|known| self.events.0[*known].id() == id);
+            assert!(
+                same.is_none(),
+                "published twice: {:?} after {:?}",
+                self.events.0[*event],
+                self.names(state.published)
+            );
+            after.published = after.published.with(*event);
+        }
+        if let Some(effect) = step.effect {
+            after.pending = after.pending.with(effect);
+        }
+        after
+    }
+
+    /// What a service makes of an input: the same every time, so it is computed once.
+    fn step(&mut self, service: usize, rows: usize, input: Input) -> Step {
+        if let Some(step) = self.steps.get(&(service, rows, input)) {
+            return step.clone();
+        }
+        let function = function(SERVICES[service]);
+        let (own, shared) = self.rows.0[rows].clone();
+        let (case, time) = match input {
+            Input::Event(event) => {
+                let (case, cause) = case_of(function, &self.events.0[event]);
+                (case, cause.time)
+            }
+            Input::Outcome(outcome) => {
+                let (effect, outcome) = self.outcomes.0[outcome].clone();
+                let effect = self.effects.0[effect].clone();
+                let settle = function.settle().unwrap();
+                (
+                    settle.read(samples::ORDER_ID, effect, outcome),
+                    samples::time(),
+                )
+            }
+            Input::Reminder => {
+                let remind = function.remind().unwrap();
+                let late = samples::time() + Duration::days(365);
+                (remind.read(samples::ORDER_ID), late)
+            }
+        };
+        let context = Context {
+            catalog: &CATALOG,
+            time,
+            event_id: "",
+        };
+        let asked = case.shared_rows(own.as_deref()).unwrap();
+        let mut loaded = Loaded {
+            own,
+            shared: shared.clone(),
+        };
+        loaded.shared.retain(|key, _| asked.contains(key));
+        let step = match case.decide(&context, &loaded).unwrap() {
+            Verdict::Accept(decision) => self.accepted(service, shared, decision),
+            Verdict::Ignore(_) => Step {
+                rows,
+                published: Vec::new(),
+                effect: None,
+            },
+            Verdict::Defer(reason) | Verdict::Reject(reason) => {
+                panic!("{} cannot decide {input:?}: {reason}", function.name)
+            }
+        };
+        self.steps.insert((service, rows, input), step.clone());
+        step
+    }
+
+    fn accepted(
+        &mut self,
+        service: usize,
+        mut shared: SharedRows,
+        decision: Decision<orderflow::functions::rule::Rows>,
+    ) -> Step {
+        shared.extend(decision.state.shared);
+        for outgoing in &decision.events {
+            assert_eq!(outgoing.service, SERVICES[service], "{outgoing:?}");
+        }
+        Step {
+            rows: self.rows.number((Some(decision.state.own), shared)),
+            published: decision
+                .events
+                .into_iter()
+                .map(|event| self.event(event))
+                .collect(),
+            effect: decision.effect.map(|effect| self.effects.number(effect)),
+        }
+    }
+
+    fn names(&self, events: Set) -> Vec<&'static str> {
+        events
+            .iter()
+            .map(|event| short_name(self.events.0[event].event_type))
+            .collect()
+    }
+
+    /// An event that comes again, even past the inbox, leads to nothing that has not been led to before.
+    fn check_again(&self, state: &State, step: &Step) {
+        let known = |event: &usize| state.published.has(*event);
+        let known_effect = |effect: usize| {
+            let mut settled = state
+                .outcomes
+                .iter()
+                .map(|outcome| self.outcomes.0[outcome].0);
+            state.pending.has(effect) || settled.any(|known| known == effect)
+        };
+        assert!(
+            step.published.iter().all(known) && step.effect.is_none_or(known_effect),
+            "a duplicate led to {:?} after {:?}",
+            self.names(
+                step.published
+                    .iter()
+                    .fold(Set::default(), |set, event| set.with(*event))
+            ),
+            self.names(state.published)
+        );
+    }
+
+    /// What must hold whenever, whatever has been delivered.
+    fn check(&self, state: &State) {
+        let names = self.names(state.published);
+        let outcomes: Vec<_> = state
+            .outcomes
+            .iter()
+            .map(|outcome| &self.outcomes.0[outcome].1)
+            .collect();
+        let captured = outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Outcome::Charged { .. }))
+            .count();
+        let refused = outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Outcome::DispatchRefused { .. }));
+        let asked: Vec<_> = state
+            .pending
+            .iter()
+            .chain(
+                state
+                    .outcomes
+                    .iter()
+                    .map(|outcome| self.outcomes.0[outcome].0),
+            )
+            .map(|effect| &self.effects.0[effect])
+            .collect();
+        let refunds = asked
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Refund(_)))
+            .count();
+        let dispatches = asked
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Dispatch(_)))
+            .count();
+        assert!(captured <= 1, "charged twice: {names:?}");
+        assert!(
+            refunds <= captured,
+            "paid back what was not captured, or twice: {names:?}"
+        );
+        assert!(
+            dispatches <= captured,
+            "called the carrier unpaid, or twice: {names:?}"
+        );
+        let reserved = names.contains(&"StockReserved");
+        assert!(
+            dispatches == 0 || reserved,
+            "called the carrier without stock: {names:?}"
+        );
+        assert!(
+            refunds == 0 || dispatches == 0 || refused,
+            "paid back what may have left: {names:?}"
+        );
+    }
+
+    fn final_state(&self, state: &State) -> Final {
+        assert_eq!(state.pending, Set::default());
+        Final {
+            events: state
+                .published
+                .iter()
+                .map(|event| self.events.0[event].clone())
+                .collect(),
+            outcomes: state
+                .outcomes
+                .iter()
+                .map(|outcome| self.outcomes.0[outcome].1.clone())
+                .collect(),
+            rows: state
+                .rows
+                .iter()
+                .map(|rows| self.rows.0[*rows].clone())
+                .collect(),
+        }
+    }
+}
+
+/// Every definite answer to an effect.
+fn possible(effect: &Effect) -> Vec<Outcome> {
+    let detail = String::new;
+    let declined = |reason_code| Outcome::Declined {
+        reason_code,
+        detail: detail(),
+    };
+    match effect {
+        Effect::Charge(charge) => vec![
+            Outcome::Charged {
+                provider_reference: format!("ch_{}", charge.attempt),
+            },
+            declined(ReasonCode::CardDeclined),
+            declined(ReasonCode::InsufficientFunds),
+        ],
+        Effect::Refund(_) => vec![
+            Outcome::Refunded,
+            Outcome::RefundRefused { detail: detail() },
+        ],
+        Effect::Dispatch(_) => vec![
+            Outcome::Dispatched {
+                tracking_id: "1Z".to_owned(),
+            },
+            Outcome::DispatchRefused {
+                reason_code: ReasonCode::AddressUndeliverable,
+                detail: detail(),
+            },
+        ],
+    }
+}
+
+/// Orders that can be served, that are too large for the stock, and that cannot be billed.
+fn orders() -> [Order; 3] {
+    let ordinary = samples::order(samples::ORDER_ID);
+    let mut large = ordinary.clone();
+    for line in &mut large.lines {
+        line.sku = "LAST-1".to_owned().try_into().unwrap();
+        line.quantity = 6.try_into().unwrap();
+        line.unit_amount = orderflow::events::Amount::from_minor_units(500).unwrap();
+    }
+    let mut unbillable = ordinary.clone();
+    unbillable.ship_to.country = "AQ".to_owned().try_into().unwrap();
+    [ordinary, large, unbillable]
+}
+
+/// Everything that can happen to each kind of order, without a cancellation and with one at any moment.
+pub static FOUND: LazyLock<Vec<Found>> = LazyLock::new(|| {
+    let mut found = Vec::new();
+    for order in orders() {
+        let [placed, cancel] = with_cancellation(order);
+        found.push(Search::new().run(std::slice::from_ref(&placed)));
+        found.push(Search::new().run(&[placed, cancel]));
+    }
+    found
+});
+
+/// An order and a wish to cancel it.
+fn with_cancellation(order: Order) -> [Outgoing; 2] {
+    let cancel = OrderCancelRequested {
+        order_id: samples::ORDER_ID,
+        requested_by: CancelRequester::Customer,
+        reason_code: ReasonCode::CustomerRequest,
+    };
+    [
+        Outgoing::once(&OrderPlaced { order }),
+        Outgoing::once(&cancel),
+    ]
+}
+
+/// What the orders service knows after these events, in this order, and what it published.
+pub fn view_of(events: &[&Outgoing]) -> (OrderView, Vec<Outgoing>) {
+    let mut loaded = Loaded::default();
+    let mut published = Vec::new();
+    for outgoing in events {
+        let (case, cause) = case_of(function("orders"), outgoing);
+        let id = outgoing.id().to_string();
+        let context = Context {
+            catalog: &CATALOG,
+            time: cause.time,
+            event_id: &id,
+        };
+        let Verdict::Accept(decision) = case.decide(&context, &loaded).unwrap() else {
+            panic!("orders does not take note of {outgoing:?}");
+        };
+        loaded.own = Some(decision.state.own);
+        published.extend(decision.events);
+    }
+    let view = serde_json::from_slice(&loaded.own.unwrap()).unwrap();
+    (view, published)
+}
+
+fn finals() -> impl Iterator<Item = (&'static Final, OrderView)> {
+    let finals = FOUND.iter().flat_map(|found| &found.finals);
+    finals.map(|end| (end, view_of(&end.events.iter().collect::<Vec<_>>()).0))
+}
+
+#[test]
+fn whatever_happens_every_order_comes_to_a_result() {
+    let states: Vec<_> = FOUND
+        .iter()
+        .map(|found| (found.states, found.finals.len()))
+        .collect();
+    println!("states and final states: {states:?}");
+    let mut results = BTreeSet::new();
+    for (end, view) in finals() {
+        let status = view.facts.status();
+        let names: Vec<_> = end
+            .events
+            .iter()
+            .map(|event| short_name(event.event_type))
+            .collect();
+        assert!(status.is_over(), "ends as {status:?} after {names:?}");
+        assert!(
+            !view.facts.conflict(),
+            "facts that exclude each other: {names:?}"
+        );
+        let refund_failed = names.contains(&"RefundFailed");
+        assert_eq!(status == Status::NeedsAttention, refund_failed, "{names:?}");
+        results.insert(status);
+    }
+    let every = [
+        Status::Completed,
+        Status::Refunded,
+        Status::Cancelled,
+        Status::NeedsAttention,
+    ];
+    assert_eq!(results, BTreeSet::from(every));
+}
+
+#[test]
+fn at_rest_money_stock_invoice_and_parcel_agree() {
+    for (end, view) in finals() {
+        let names: Vec<_> = end
+            .events
+            .iter()
+            .map(|event| short_name(event.event_type))
+            .collect();
+        let has = |wanted: fn(&Outcome) -> bool| end.outcomes.iter().any(wanted);
+        let captured = has(|outcome| matches!(outcome, Outcome::Charged { .. }));
+        let refunded = has(|outcome| matches!(outcome, Outcome::Refunded));
+        let dispatched = has(|outcome| matches!(outcome, Outcome::Dispatched { .. }));
+        let (legs, status) = (view.facts.legs(), view.facts.status());
+        let completed = status == Status::Completed;
+        assert_eq!(completed, dispatched, "{names:?}");
+        match status {
+            Status::Completed => assert!(captured && !refunded, "{names:?}"),
+            Status::NeedsAttention => assert!(captured && !refunded, "{names:?}"),
+            _ => assert_eq!(captured, refunded, "{names:?}"),
+        }
+        let invoice_open = legs.billing == BillingLeg::Completed;
+        assert_eq!(invoice_open, completed, "{names:?}");
+        assert_eq!(
+            legs.payment == PaymentLeg::Successful,
+            completed,
+            "{names:?}"
+        );
+        assert_eq!(legs.stock == StockLeg::Committed, completed, "{names:?}");
+        for (sku, row) in end.rows.iter().flat_map(|(_, shared)| shared) {
+            let level: BTreeMap<String, u64> = serde_json::from_slice(row).unwrap();
+            let stock: BTreeMap<_, _> = CATALOG
+                .stock
+                .iter()
+                .map(|(sku, count)| (sku.to_string(), *count))
+                .collect();
+            assert_eq!(level.values().sum::<u64>(), stock[sku], "{sku}: {names:?}");
+            assert_eq!(level["reserved"], 0, "{sku} stays reserved: {names:?}");
+            assert_eq!(level["shipped"] > 0, completed, "{sku}: {names:?}");
+        }
+    }
+}
+
+#[test]
+fn every_event_type_happens_and_nobody_waits_for_one_that_does_not() {
+    let mut published: BTreeSet<_> = FOUND
+        .iter()
+        .flat_map(|found| &found.sets)
+        .flatten()
+        .map(|event| event.event_type)
+        .collect();
+    for end in FOUND.iter().flat_map(|found| &found.finals) {
+        let (_, results) = view_of(&end.events.iter().collect::<Vec<_>>());
+        published.extend(results.iter().map(|event| event.event_type));
+    }
+    let catalogue: BTreeSet<_> = CATALOGUE.iter().map(|known| known.name).collect();
+    assert_eq!(published, catalogue, "the catalogue has what can happen");
+    for function in FUNCTIONS {
+        let taken: BTreeSet<_> = function.event_types().collect();
+        assert!(
+            taken.is_subset(&published),
+            "{} takes what nobody publishes",
+            function.name
+        );
+    }
+}
