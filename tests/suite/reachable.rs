@@ -652,3 +652,35 @@ fn every_event_type_happens_and_nobody_waits_for_one_that_does_not() {
         );
     }
 }
+
+/// Once, a service that was asked to cancel what it did not know kept that to itself and waited for the event that it
+/// would refuse. If that event was lost, as it is after a day of retries, the order was compensated for ever.
+#[test]
+fn a_cancellation_ends_an_order_whose_next_event_was_lost() {
+    for lost in [
+        ("OrderPlaced", "billing"),
+        ("BillingCompleted", "payment"),
+        ("PaymentSuccessful", "inventory"),
+        ("PaymentSuccessful", "shipping"),
+        ("StockReserved", "shipping"),
+    ] {
+        let [order, ..] = orders();
+        let mut search = Search::new();
+        search.lost = Some(lost);
+        for end in search.run(&with_cancellation(order)).finals {
+            let status = view_of(&end.events.iter().collect::<Vec<_>>())
+                .0
+                .facts
+                .status();
+            let names: Vec<_> = end
+                .events
+                .iter()
+                .map(|event| short_name(event.event_type))
+                .collect();
+            assert!(
+                status.is_over(),
+                "without {lost:?} it ends as {status:?} after {names:?}"
+            );
+        }
+    }
+}
