@@ -13,7 +13,7 @@ use chrono::Duration;
 use orderflow::{
     events::{
         CATALOGUE, CancelRequester, Cause, Order, OrderCancelRequested, OrderPlaced, Outgoing,
-        ReasonCode, compose, samples, short_name,
+        Payload, ReasonCode, StockReserved, compose, samples, short_name,
     },
     functions::{FUNCTIONS, Function, rule::Case},
     sales::{
@@ -24,6 +24,7 @@ use orderflow::{
     },
     store::Loaded,
 };
+use uuid::Uuid;
 
 /// The services whose states make up a state of the search. What the orders service knows is a function of the set of
 /// events (the tests of convergence prove it), so that it needs no state here.
@@ -54,7 +55,12 @@ impl Set {
     }
 
     fn iter(self) -> impl Iterator<Item = usize> {
-        (0..64).filter(move |number| self.has(*number))
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let number = rest.trailing_zeros();
+            rest &= rest.checked_sub(1)?;
+            usize::try_from(number).ok()
+        })
     }
 }
 
@@ -110,6 +116,8 @@ struct Search {
     outcomes: Numbered<(usize, Outcome)>,
     rows: Numbered<(Option<Vec<u8>>, SharedRows)>,
     steps: HashMap<(usize, usize, Input), Step>,
+    /// The id of each event, and who takes it.
+    ids: Vec<Uuid>,
     subscribed: Vec<[bool; SERVICES.len()]>,
     /// An event type and a service that it never reaches.
     lost: Option<(&'static str, &'static str)>,
@@ -162,6 +170,7 @@ impl Search {
             outcomes: Numbered(Vec::new()),
             rows: Numbered(vec![(None, SharedRows::new())]),
             steps: HashMap::new(),
+            ids: Vec::new(),
             subscribed: Vec::new(),
             lost: None,
         }
@@ -173,9 +182,11 @@ impl Search {
             let lost = Some((short_name(outgoing.event_type), name)) == self.lost;
             types.any(|taken| taken == outgoing.event_type) && !lost
         });
+        let id = outgoing.id();
         let number = self.events.number(outgoing);
         if number == self.subscribed.len() {
             self.subscribed.push(takes);
+            self.ids.push(id);
         }
         number
     }
@@ -260,13 +271,9 @@ impl Search {
         let mut after = *state;
         after.rows[service] = step.rows;
         for event in &step.published {
-            let id = self.events.0[*event].id();
-            let same = state
-                .published
-                .iter()
-                .find(|known| self.events.0[*known].id() == id);
+            let id = self.ids[*event];
             assert!(
-                same.is_none(),
+                !state.published.iter().any(|known| self.ids[known] == id),
                 "published twice: {:?} after {:?}",
                 self.events.0[*event],
                 self.names(state.published)
@@ -384,56 +391,40 @@ impl Search {
 
     /// What must hold whenever, whatever has been delivered.
     fn check(&self, state: &State) {
-        let names = self.names(state.published);
-        let outcomes: Vec<_> = state
-            .outcomes
+        let outcomes = || state.outcomes.iter().map(|number| &self.outcomes.0[number]);
+        let settled = outcomes().map(|(effect, _)| *effect);
+        let (mut refunds, mut dispatches) = (0, 0);
+        for effect in state.pending.iter().chain(settled) {
+            match self.effects.0[effect] {
+                Effect::Charge(_) => {}
+                Effect::Refund(_) => refunds += 1,
+                Effect::Dispatch(_) => dispatches += 1,
+            }
+        }
+        let (mut captured, mut refused) = (0, false);
+        for (_, outcome) in outcomes() {
+            captured += usize::from(matches!(outcome, Outcome::Charged { .. }));
+            refused |= matches!(outcome, Outcome::DispatchRefused { .. });
+        }
+        let mut published = state
+            .published
             .iter()
-            .map(|outcome| &self.outcomes.0[outcome].1)
-            .collect();
-        let captured = outcomes
-            .iter()
-            .filter(|outcome| matches!(outcome, Outcome::Charged { .. }))
-            .count();
-        let refused = outcomes
-            .iter()
-            .any(|outcome| matches!(outcome, Outcome::DispatchRefused { .. }));
-        let asked: Vec<_> = state
-            .pending
-            .iter()
-            .chain(
-                state
-                    .outcomes
-                    .iter()
-                    .map(|outcome| self.outcomes.0[outcome].0),
-            )
-            .map(|effect| &self.effects.0[effect])
-            .collect();
-        let refunds = asked
-            .iter()
-            .filter(|effect| matches!(effect, Effect::Refund(_)))
-            .count();
-        let dispatches = asked
-            .iter()
-            .filter(|effect| matches!(effect, Effect::Dispatch(_)))
-            .count();
-        assert!(captured <= 1, "charged twice: {names:?}");
-        assert!(
-            refunds <= captured,
-            "paid back what was not captured, or twice: {names:?}"
-        );
-        assert!(
-            dispatches <= captured,
-            "called the carrier unpaid, or twice: {names:?}"
-        );
-        let reserved = names.contains(&"StockReserved");
-        assert!(
-            dispatches == 0 || reserved,
-            "called the carrier without stock: {names:?}"
-        );
-        assert!(
-            refunds == 0 || dispatches == 0 || refused,
-            "paid back what may have left: {names:?}"
-        );
+            .map(|event| self.events.0[event].event_type);
+        let reserved = dispatches == 0 || published.any(|name| name == StockReserved::TYPE);
+        let problem = if captured > 1 {
+            "charged twice"
+        } else if refunds > captured {
+            "paid back what was not captured, or twice"
+        } else if dispatches > captured {
+            "called the carrier unpaid, or twice"
+        } else if !reserved {
+            "called the carrier without stock"
+        } else if refunds > 0 && dispatches > 0 && !refused {
+            "paid back what may have left"
+        } else {
+            return;
+        };
+        panic!("{problem}: {:?}", self.names(state.published));
     }
 
     fn final_state(&self, state: &State) -> Final {
