@@ -3,6 +3,7 @@
 //! Routes, function.json files, the local Event Grid's subscriptions and the tests are all made from
 //! [`FUNCTIONS`]. A new service is one new module under `sales` and one new row here.
 
+pub mod audit;
 pub mod rule;
 
 use crate::{

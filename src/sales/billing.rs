@@ -16,9 +16,7 @@ use super::{Context, State, Verdict};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Billing {
-    /// Cancelled before it was billed: it never will be.
-    Tombstone,
-    /// Refused.
+    /// Refused, be it before it was placed here: it never will be billed.
     Rejected,
     /// Invoiced.
     Invoiced(Bill),
@@ -48,16 +46,8 @@ pub fn bill(
     placed: &OrderPlaced,
 ) -> Verdict<Billing> {
     let order = &placed.order;
-    match state {
-        None => {}
-        Some(Billing::Tombstone) => {
-            return reject(
-                order.order_id,
-                ReasonCode::OrderCancelled,
-                "the order was cancelled before it was billed",
-            );
-        }
-        Some(_) => return Verdict::Ignore("already billed"),
+    if state.is_some() {
+        return Verdict::Ignore("already billed or refused");
     }
     match invoice(context, order) {
         Ok(invoice) => {
@@ -81,6 +71,12 @@ fn reject(order_id: OrderId, reason_code: ReasonCode, detail: &str) -> Verdict<B
         reason_code,
         detail: detail.to_owned(),
     })
+}
+
+/// The sale is over before the order came here. That is said at once: the order may never come.
+fn reject_unbilled(order_id: OrderId) -> Verdict<Billing> {
+    let detail = "the order was cancelled before it was billed";
+    reject(order_id, ReasonCode::OrderCancelled, detail)
 }
 
 /// Net, tax rounded per line, and total.
@@ -147,11 +143,10 @@ pub fn void(
             invoice_id: bill.invoice_id,
             reason_code: declined.reason_code,
         }),
-        Some(Billing::Tombstone | Billing::Rejected | Billing::Voided | Billing::Credited) => {
+        Some(Billing::Rejected | Billing::Voided | Billing::Credited) => {
             Verdict::Ignore("no open invoice")
         }
-        // The sale is over before it was billed here: it never will be.
-        None => Verdict::accept(Billing::Tombstone),
+        None => reject_unbilled(declined.order_id),
     }
 }
 
@@ -203,11 +198,10 @@ fn credit(state: Option<&Billing>, order_id: OrderId, reason_code: ReasonCode) -
                 reason_code,
             })
         }
-        Some(Billing::Tombstone | Billing::Rejected | Billing::Voided | Billing::Credited) => {
+        Some(Billing::Rejected | Billing::Voided | Billing::Credited) => {
             Verdict::Ignore("no open invoice")
         }
-        // The sale is over before it was billed here: it never will be.
-        None => Verdict::accept(Billing::Tombstone),
+        None => reject_unbilled(order_id),
     }
 }
 
@@ -215,14 +209,14 @@ fn credit(state: Option<&Billing>, order_id: OrderId, reason_code: ReasonCode) -
 pub fn cancel(
     _: &Context<'_>,
     state: Option<&Billing>,
-    _: &OrderCancelRequested,
+    request: &OrderCancelRequested,
 ) -> Verdict<Billing> {
     match state {
-        None => Verdict::accept(Billing::Tombstone),
+        None => reject_unbilled(request.order_id),
         Some(Billing::Invoiced(_)) => {
             Verdict::Ignore("the invoice waits for what becomes of the money")
         }
-        Some(Billing::Tombstone | Billing::Rejected | Billing::Voided | Billing::Credited) => {
+        Some(Billing::Rejected | Billing::Voided | Billing::Credited) => {
             Verdict::Ignore("no open invoice")
         }
     }

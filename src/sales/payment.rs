@@ -94,16 +94,7 @@ pub fn charge(
     let state = state.cloned().unwrap_or_default();
     let (order, invoice) = (&billed.order, &billed.invoice);
     if state.progress != Progress::None {
-        return Verdict::Ignore("already billed");
-    }
-    if state.cancelled || state.undo.is_some() {
-        return give_up(
-            state,
-            order.order_id,
-            1,
-            ReasonCode::OrderCancelled,
-            CANCELLED,
-        );
+        return Verdict::Ignore("already billed or given up");
     }
     let bill = Bill {
         order: order.clone(),
@@ -136,8 +127,17 @@ pub fn retry(_: &Context<'_>, state: &Payment) -> Verdict<Payment> {
     }
 }
 
-/// Why a payment is given up that nobody wants any more.
-const CANCELLED: &str = "the order was cancelled";
+/// Gives up what nobody wants any more, unless a charge is under way. That is said at once, even before the bill has
+/// come: it may never come.
+fn give_up_unless_begun(state: Payment, order_id: OrderId) -> Verdict<Payment> {
+    let attempt = match state.progress {
+        Progress::None => 1,
+        Progress::Declined { attempt, .. } => attempt + 1,
+        _ => return Verdict::accept(state),
+    };
+    let (reason_code, detail) = (ReasonCode::OrderCancelled, "the order was cancelled");
+    give_up(state, order_id, attempt, reason_code, detail)
+}
 
 fn give_up(
     mut state: Payment,
@@ -299,15 +299,8 @@ fn undo(state: Option<&Payment>, order_id: OrderId, reason_code: ReasonCode) -> 
     state.undo = Some(reason_code);
     match state.progress {
         Progress::Captured(_) => refund_if_due(state, order_id),
-        Progress::Declined { attempt, .. } => give_up(
-            state,
-            order_id,
-            attempt + 1,
-            ReasonCode::OrderCancelled,
-            CANCELLED,
-        ),
-        // A pending charge is settled first; a bill that is still to come is given up on arrival.
-        _ => Verdict::accept(state),
+        // A pending charge is settled first.
+        _ => give_up_unless_begun(state, order_id),
     }
 }
 
@@ -370,16 +363,7 @@ pub fn cancel(
         return Verdict::Ignore("already cancelled");
     }
     state.cancelled = true;
-    match state.progress {
-        Progress::Declined { attempt, .. } => give_up(
-            state,
-            request.order_id,
-            attempt + 1,
-            ReasonCode::OrderCancelled,
-            CANCELLED,
-        ),
-        _ => Verdict::accept(state),
-    }
+    give_up_unless_begun(state, request.order_id)
 }
 
 fn payment_id(order_id: OrderId) -> Uuid {

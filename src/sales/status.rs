@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
-    BillingCompleted, CreditNoteIssued, InvoiceVoided, OrderId, OrderPlaced, Payload,
-    PaymentDeclined, PaymentRefunded, PaymentSuccessful, ShipmentCancelled, ShipmentDispatched,
-    ShipmentPrepared, StockReleased, StockReserved, short_name,
+    BillingCompleted, BillingRejected, CreditNoteIssued, InvoiceVoided, OrderId, OrderPlaced,
+    Payload, PaymentDeclined, PaymentRefunded, PaymentSuccessful, ShipmentCancelled,
+    ShipmentDispatched, ShipmentPrepared, StockReleased, StockReserved, short_name,
 };
 
 /// Something that is known to have happened to an order. Facts are never taken back.
@@ -375,12 +375,11 @@ impl Facts {
                 ),
             ]);
         }
-        let next = if self.has(Fact::PaymentGivenUp) {
-            InvoiceVoided::TYPE
-        } else if self.any(&[Fact::Billed, Fact::PaymentDeclined]) {
-            PaymentDeclined::TYPE
-        } else {
-            BillingCompleted::TYPE
+        let billed = self.any(&[Fact::Billed, Fact::PaymentDeclined]);
+        let next = match (billed, self.has(Fact::PaymentGivenUp)) {
+            (true, true) => InvoiceVoided::TYPE,
+            (true, false) => PaymentDeclined::TYPE,
+            (false, _) => BillingRejected::TYPE,
         };
         vec![next]
     }
