@@ -361,7 +361,7 @@ mod tests {
                     order: order.clone(),
                 },
             );
-            assert_eq!(verdict, Verdict::Ignore("already billed"));
+            assert_eq!(verdict, Verdict::Ignore("already billed or refused"));
         }
     }
 }
