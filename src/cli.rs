@@ -60,6 +60,8 @@ enum Command {
     },
 
     /// Compare function.json files and samples with what the code says; exit with 1 when they differ
+    ///
+    /// Fails too when an event type is one that nobody takes, or a failure that nobody undoes.
     Check {
         /// Write them anew
         #[arg(long)]

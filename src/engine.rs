@@ -11,6 +11,7 @@
 //! - A delivery is acknowledged when nothing is owed any more.
 
 mod ports;
+mod sweep;
 mod transaction;
 
 use std::{sync::Arc, time::Duration};
@@ -32,16 +33,14 @@ use crate::{
 };
 
 pub use ports::{Clock, EffectError, Effects, SystemClock};
+pub use sweep::{Reminded, SWEEP_AFTER, Swept};
 use transaction::{Intent, Transaction};
 
 /// How long one delivery may take before it is given up and answered with 5xx: Event Grid waits 30 s.
 pub const DELIVERY_BUDGET: Duration = Duration::from_secs(20);
 
-/// How old a debt must be for the timer's sweep to pay it: older than any delivery that may still be paying it.
-pub const SWEEP_AFTER: Duration = Duration::from_secs(30);
-
-/// The most deliveries that one sweep finishes.
-const SWEEP_LIMIT: usize = 500;
+/// How long a request from outside may wait for what follows from it: it is durable, and the caller need not know.
+pub const REQUEST_BUDGET: Duration = Duration::from_secs(2);
 
 /// The most effects that one delivery performs: a charge and its refund, with some slack.
 const MAX_STEPS: usize = 4;
@@ -72,15 +71,6 @@ pub enum Reply {
     Refused(&'static str),
     /// It may not have been done.
     Unavailable(String),
-}
-
-/// What a sweep did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Deliveries that had something pending and have nothing any more.
-    pub finished: usize,
-    /// Deliveries that still have something pending.
-    pub pending: usize,
 }
 
 /// Runs the services' functions.
@@ -157,7 +147,12 @@ impl Engine {
             Some(Answer::Unreadable(problem)) => return Delivery::TryAgain(problem),
         };
         match self
-            .finish(&key, function.settle(), receipt.pending, started)
+            .finish(
+                &key,
+                function.settle(),
+                receipt.pending,
+                started + DELIVERY_BUDGET,
+            )
             .await
         {
             Ok(()) => delivery,
@@ -234,7 +229,12 @@ impl Engine {
             Some(Answer::Unreadable(problem)) => return Reply::Unavailable(problem),
         };
         if let Err(reason) = self
-            .finish(&key, function.settle(), receipt.pending, started)
+            .finish(
+                &key,
+                function.settle(),
+                receipt.pending,
+                started + REQUEST_BUDGET,
+            )
             .await
         {
             tracing::warn!(
@@ -247,32 +247,6 @@ impl Engine {
         reply
     }
 
-    /// Finishes deliveries that have had something pending for `age` or longer: publishes what was committed and
-    /// never published, and asks again about effects whose outcome is unknown.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn sweep(&self, age: Duration) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
-        let due = self.clock.now() - age;
-        for (key, pending) in self.store.unfinished(due, SWEEP_LIMIT).await? {
-            let settle = Function::named(&key.function).and_then(Function::settle);
-            match self.finish(&key, settle, pending, self.clock.now()).await {
-                Ok(()) => swept.finished += 1,
-                Err(reason) => {
-                    swept.pending += 1;
-                    tracing::warn!(
-                        function = key.function,
-                        event = key.id,
-                        reason,
-                        "still pending"
-                    );
-                }
-            }
-        }
-        Ok(swept)
-    }
-
     /// Pays what a delivery owes: publishes its events, performs its effect, decides on the outcome, and so on
     /// until nothing is owed.
     async fn finish(
@@ -280,15 +254,15 @@ impl Engine {
         key: &Key,
         settle: Option<&'static dyn Settle>,
         mut pending: Pending,
-        started: DateTime<Utc>,
+        deadline: DateTime<Utc>,
     ) -> Result<(), String> {
         for _ in 0..=MAX_STEPS {
-            self.publish(key, &pending, started).await?;
+            self.publish(key, &pending, deadline).await?;
             let Some(intent) = pending.intent else {
                 return Ok(());
             };
             let receipt = self
-                .perform(key, settle, pending.step, &intent, started)
+                .perform(key, settle, pending.step, &intent, deadline)
                 .await?;
             pending = receipt.pending;
         }
@@ -299,7 +273,7 @@ impl Engine {
         &self,
         key: &Key,
         pending: &Pending,
-        started: DateTime<Utc>,
+        deadline: DateTime<Utc>,
     ) -> Result<(), String> {
         let Some(outbox) = &pending.outbox else {
             return Ok(());
@@ -308,7 +282,7 @@ impl Engine {
         let events = outbox.split(|byte| *byte == b'\n');
         let events: Vec<Bytes> = events.map(|event| outbox.slice_ref(event)).collect();
         self.publisher
-            .publish(events, self.remaining(started))
+            .publish(events, self.remaining(deadline))
             .await
             .map_err(|error| error.to_string())?;
         self.store.published(key, pending.step);
@@ -321,7 +295,7 @@ impl Engine {
         settle: Option<&'static dyn Settle>,
         step: u32,
         intent: &[u8],
-        started: DateTime<Utc>,
+        deadline: DateTime<Utc>,
     ) -> Result<Receipt, String> {
         let intent: Intent = serde_json::from_slice(intent)
             .map_err(|error| format!("stored intent of {}: {error}", key.id))?;
@@ -329,17 +303,22 @@ impl Engine {
             settle.ok_or_else(|| format!("{} has no function for outcomes", key.function))?;
         let outcome = self
             .effects
-            .perform(&intent.effect, self.remaining(started))
+            .perform(&intent.effect, self.remaining(deadline))
             .await
             .map_err(|error| error.to_string())?;
+        let now = self.clock.now();
         let transaction = Transaction {
             key: key.clone(),
             guard: Guard::PendingIntent { step },
             owner: settle.owner(),
             case: settle.read(intent.order_id, intent.effect, outcome),
             catalog: self.catalog.clone(),
-            cause: intent.cause,
-            now: self.clock.now(),
+            // The outcome came now, however old the event is that led to it.
+            cause: Cause {
+                time: now,
+                ..intent.cause
+            },
+            now,
         };
         let receipt = self
             .store
@@ -355,10 +334,8 @@ impl Engine {
         }
     }
 
-    /// What is left of a delivery's budget.
-    fn remaining(&self, started: DateTime<Utc>) -> Duration {
-        let spent = (self.clock.now() - started).to_std().unwrap_or_default();
-        DELIVERY_BUDGET.saturating_sub(spent)
+    fn remaining(&self, deadline: DateTime<Utc>) -> Duration {
+        (deadline - self.clock.now()).to_std().unwrap_or_default()
     }
 
     /// The view of an order.

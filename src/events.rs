@@ -58,35 +58,51 @@ pub struct EventType {
     pub name: &'static str,
     /// The service that publishes it.
     pub service: &'static str,
+    /// What it means for the order.
+    pub role: Role,
 }
 
-const fn event_type<E: Payload>() -> EventType {
+/// What an event means for its order, and so who must take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Brings the order on, or takes a part of it back.
+    Step,
+    /// Something failed after others had done their part: somebody must undo it.
+    Failure,
+    /// Something was refused before anything was done: there is nothing to undo.
+    Refusal,
+    /// Tells the world outside what became of the order: nobody here needs to take it.
+    Result,
+}
+
+const fn event_type<E: Payload>(role: Role) -> EventType {
     EventType {
         name: E::TYPE,
         service: E::SERVICE,
+        role,
     }
 }
 
 /// Every event type, in the order of the way through.
 pub const CATALOGUE: &[EventType] = &[
-    event_type::<OrderPlaced>(),
-    event_type::<BillingCompleted>(),
-    event_type::<BillingRejected>(),
-    event_type::<PaymentSuccessful>(),
-    event_type::<PaymentDeclined>(),
-    event_type::<StockReserved>(),
-    event_type::<StockShortage>(),
-    event_type::<ShipmentPrepared>(),
-    event_type::<ShipmentDispatched>(),
-    event_type::<ShipmentFailed>(),
-    event_type::<ShipmentCancelled>(),
-    event_type::<StockReleased>(),
-    event_type::<PaymentRefunded>(),
-    event_type::<RefundFailed>(),
-    event_type::<InvoiceVoided>(),
-    event_type::<CreditNoteIssued>(),
-    event_type::<OrderCancelRequested>(),
-    event_type::<OrderCompleted>(),
-    event_type::<OrderCancelled>(),
-    event_type::<OrderNeedsAttention>(),
+    event_type::<OrderPlaced>(Role::Step),
+    event_type::<BillingCompleted>(Role::Step),
+    event_type::<BillingRejected>(Role::Refusal),
+    event_type::<PaymentSuccessful>(Role::Step),
+    event_type::<PaymentDeclined>(Role::Failure),
+    event_type::<StockReserved>(Role::Step),
+    event_type::<StockShortage>(Role::Failure),
+    event_type::<ShipmentPrepared>(Role::Step),
+    event_type::<ShipmentDispatched>(Role::Step),
+    event_type::<ShipmentFailed>(Role::Failure),
+    event_type::<ShipmentCancelled>(Role::Step),
+    event_type::<StockReleased>(Role::Step),
+    event_type::<PaymentRefunded>(Role::Step),
+    event_type::<RefundFailed>(Role::Failure),
+    event_type::<InvoiceVoided>(Role::Step),
+    event_type::<CreditNoteIssued>(Role::Step),
+    event_type::<OrderCancelRequested>(Role::Step),
+    event_type::<OrderCompleted>(Role::Result),
+    event_type::<OrderCancelled>(Role::Result),
+    event_type::<OrderNeedsAttention>(Role::Result),
 ];

@@ -3,6 +3,7 @@
 //! Routes, function.json files, the local Event Grid's subscriptions and the tests are all made from
 //! [`FUNCTIONS`]. A new service is one new module under `sales` and one new row here.
 
+pub mod audit;
 pub mod rule;
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     sales::{billing, inventory, orders, payment, shipping},
 };
 
-use rule::{Rule, Settle, on, settled_by};
+use rule::{Remind, Rule, Settle, on, reminded_by, settled_by};
 
 /// One function of the application.
 pub struct Function {
@@ -33,6 +34,8 @@ pub enum Trigger {
         rules: &'static [&'static dyn Rule],
         /// What takes the outcomes of its effects.
         settle: Option<&'static dyn Settle>,
+        /// What looks at an order again when the time has come that its state had named.
+        remind: Option<&'static dyn Remind>,
     },
     /// An HTTP request, forwarded by the host as it came.
     Http {
@@ -63,6 +66,7 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, OrderCancelRequested>(billing::cancel),
             ],
             settle: None,
+            remind: None,
         },
     },
     Function {
@@ -76,6 +80,7 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, OrderCancelRequested>(payment::cancel),
             ],
             settle: Some(&settled_by(payment::settle)),
+            remind: Some(&reminded_by(payment::retry)),
         },
     },
     Function {
@@ -89,6 +94,7 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, OrderCancelRequested>(inventory::cancel).locking(inventory::held),
             ],
             settle: None,
+            remind: None,
         },
     },
     Function {
@@ -101,6 +107,7 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, OrderCancelRequested>(shipping::cancel),
             ],
             settle: Some(&settled_by(shipping::settle)),
+            remind: None,
         },
     },
     Function {
@@ -126,6 +133,7 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, OrderCancelRequested>(orders::note),
             ],
             settle: None,
+            remind: Some(&reminded_by(orders::overdue)),
         },
     },
     Function {
@@ -210,6 +218,14 @@ impl Function {
     pub fn settle(&self) -> Option<&'static dyn Settle> {
         match self.trigger {
             Trigger::EventGrid { settle, .. } => settle,
+            Trigger::Http { .. } | Trigger::Timer { .. } => None,
+        }
+    }
+
+    /// What looks at the function's orders again when their time has come.
+    pub fn remind(&self) -> Option<&'static dyn Remind> {
+        match self.trigger {
+            Trigger::EventGrid { remind, .. } => remind,
             Trigger::Http { .. } | Trigger::Timer { .. } => None,
         }
     }

@@ -102,6 +102,8 @@ pub struct Writes {
     pub own: Option<Vec<u8>>,
     /// The owner's shared rows.
     pub shared: SharedRows,
+    /// When the owner wants to look at the order again. Written with the own row: none there takes back an earlier one.
+    pub reminder: Option<Reminder>,
     /// The order's row in lists.
     pub summary: Option<Summary>,
     /// When.
@@ -110,6 +112,26 @@ pub struct Writes {
     pub outbox: Option<Vec<u8>>,
     /// The effect to be performed, as the engine wrote it down.
     pub intent: Option<Vec<u8>>,
+}
+
+/// When an owner wants to look at an order again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reminder {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What caused it, as the engine wrote it down.
+    pub cause: Vec<u8>,
+}
+
+/// An order whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Who wants to look at it.
+    pub owner: String,
+    /// The order.
+    pub order_id: OrderId,
+    /// What it had asked for.
+    pub reminder: Reminder,
 }
 
 /// What became of a decision.
@@ -233,6 +255,13 @@ pub trait Store: Send + Sync {
         before: DateTime<Utc>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>>;
+
+    /// Orders whose reminder is for `until` or earlier, earliest first.
+    fn due(
+        &self,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>>;
 
     /// The own row of an order.
     fn row(

@@ -10,7 +10,7 @@ use crate::{
     events::{Cause, OrderId, Outgoing, compose},
     functions::rule::{Case, Rows},
     sales::{Catalog, Context, Decision, Effect, Verdict},
-    store::{Answer, Change, Guard, Key, Loaded, Work, Writes},
+    store::{Answer, Change, Guard, Key, Loaded, Reminder, Work, Writes},
 };
 
 /// An effect that is to be performed, as it is committed before anybody is called.
@@ -45,12 +45,17 @@ impl Transaction {
             effect,
             cause: self.cause.clone(),
         });
+        // Ids, numbers and strings always have a JSON form.
+        let reminder = state.due.map(|at| Reminder {
+            at,
+            cause: serde_json::to_vec(&self.cause).unwrap_or_default(),
+        });
         Writes {
             own: Some(state.own),
+            reminder,
             shared: state.shared,
             summary: state.summary,
             outbox: self.envelopes(events),
-            // Ids, numbers and strings always have a JSON form.
             intent: intent.map(|intent| serde_json::to_vec(&intent).unwrap_or_default()),
             ..self.record(Answer::Accepted)
         }
@@ -73,6 +78,7 @@ impl Transaction {
         Writes {
             answer,
             own: None,
+            reminder: None,
             shared: std::collections::BTreeMap::new(),
             summary: None,
             at: self.now,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why something was refused, undone or given up.
+/// Why something was refused, undone or given up. Of several reasons for one order the first in this list stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ReasonCode {
@@ -42,12 +42,12 @@ pub enum ReasonCode {
     PaymentDeclined,
     /// The customer changed their mind.
     CustomerRequest,
-    /// The order was cancelled.
-    OrderCancelled,
     /// The order waited for its payment for too long.
     PaymentOverdue,
     /// The order waited for its stock or shipment for too long.
     FulfilmentOverdue,
+    /// The order was cancelled, for a reason that another event tells.
+    OrderCancelled,
     /// Facts that exclude each other were reported for one order.
     ConflictingFacts,
 }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use chrono::{DateTime, Utc};
 use cloudevents::Event;
 
 use crate::{
@@ -21,6 +22,8 @@ pub struct Rows {
     pub shared: SharedRows,
     /// The order's row in lists.
     pub summary: Option<Summary>,
+    /// When the service wants to look at the order again.
+    pub due: Option<DateTime<Utc>>,
 }
 
 /// One event type that a function takes, and what decides on it.
@@ -170,6 +173,7 @@ fn erase<S: State>(verdict: Verdict<S>) -> Verdict<Rows> {
                 own,
                 shared: state.shared_rows(),
                 summary: state.summary(),
+                due: state.due(),
             };
             Verdict::Accept(Decision {
                 state: rows,
@@ -246,5 +250,66 @@ impl<S: State> Case for Settled<S> {
             &self.effect,
             &self.outcome,
         )))
+    }
+}
+
+/// What looks at an order again when the time has come that its state had named.
+pub trait Remind: Sync {
+    /// Whose rows the decision reads and writes.
+    fn owner(&self) -> &'static str;
+
+    /// The order, to be looked at.
+    fn read(&self, order_id: OrderId) -> Box<dyn Case>;
+}
+
+/// A service's function for orders whose time has come. It must move the state's due time, or the order would be
+/// due for ever.
+type LookAgain<S> = fn(&Context<'_>, &S) -> Verdict<S>;
+
+/// The rule that orders whose time has come are decided by a function.
+pub struct RemindedBy<S> {
+    decide: LookAgain<S>,
+}
+
+/// Orders whose time has come are decided by `decide`.
+pub const fn reminded_by<S>(decide: LookAgain<S>) -> RemindedBy<S> {
+    RemindedBy { decide }
+}
+
+impl<S: State + 'static> Remind for RemindedBy<S> {
+    fn owner(&self) -> &'static str {
+        S::OWNER
+    }
+
+    fn read(&self, order_id: OrderId) -> Box<dyn Case> {
+        Box::new(Reminded {
+            order_id,
+            decide: self.decide,
+        })
+    }
+}
+
+struct Reminded<S> {
+    order_id: OrderId,
+    decide: LookAgain<S>,
+}
+
+impl<S: State> Case for Reminded<S> {
+    fn order_id(&self) -> OrderId {
+        self.order_id
+    }
+
+    fn shared_rows(&self, _: Option<&[u8]>) -> Result<Vec<String>, Invalid> {
+        Ok(Vec::new())
+    }
+
+    fn decide(&self, context: &Context<'_>, loaded: &Loaded) -> Result<Verdict<Rows>, Invalid> {
+        let state = read_own::<S>(loaded.own.as_deref())?;
+        // An event may have moved the state since the sweep found it due.
+        let due = state.filter(|state| state.due().is_some_and(|due| due <= context.time));
+        Ok(match due {
+            Some(state) => erase((self.decide)(context, &state)),
+            None => Verdict::Ignore("not due any more"),
+        })
     }
 }

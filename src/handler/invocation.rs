@@ -12,9 +12,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
-    engine::{Delivery, Engine, SWEEP_AFTER},
+    engine::{Delivery, Engine, Reminded, SWEEP_AFTER},
     events::{Invalid, short_name},
     functions::Function,
+    sales::{State as _, orders::OrderView},
+    store::StoreError,
 };
 
 use super::{
@@ -122,7 +124,10 @@ impl Invocation<'_> {
             Some(invalid) => {
                 Problem::invalid(StatusCode::BAD_REQUEST, "Invalid event", &invalid).into_response()
             }
-            None => answer::json(StatusCode::OK, json!({ "results": results }).to_string()),
+            None => answer::json(
+                StatusCode::OK,
+                format!("{}\n", json!({ "results": results })),
+            ),
         }
     }
 
@@ -185,17 +190,43 @@ pub(super) async fn sweep(
 ) -> Response {
     let headers = request.headers();
     let invocation = invocation_id(headers);
-    match engine.sweep(SWEEP_AFTER).await {
-        Ok(swept) => {
+    let swept = async {
+        let swept = engine.sweep(SWEEP_AFTER).await?;
+        Ok::<_, StoreError>((swept, engine.remind().await?))
+    };
+    match swept.await {
+        Ok((swept, reminded)) => {
             tracing::info!(
                 function = function.name,
                 invocation,
                 finished = swept.finished,
                 pending = swept.pending,
+                reminded = reminded.len(),
                 "swept"
             );
+            name_overdue(engine, &reminded).await;
             answer::invocation_done(&[])
         }
         Err(error) => answer::try_again(&error.to_string()),
+    }
+}
+
+/// Names the orders that waited for too long and what they wait for, so that a person can find who is late.
+async fn name_overdue(engine: &Engine, reminded: &[Reminded]) {
+    let orders = reminded
+        .iter()
+        .filter(|reminded| reminded.function == OrderView::OWNER);
+    for Reminded { order_id, .. } in orders {
+        // Only the log line is lost when the order cannot be read now.
+        let Ok(Some(view)) = engine.order(*order_id).await else {
+            continue;
+        };
+        let (status, awaiting) = (view.facts.status(), view.facts.awaiting());
+        tracing::warn!(
+            order = %order_id,
+            status = status.as_str(),
+            awaiting = awaiting.join(", "),
+            "waited for too long"
+        );
     }
 }

@@ -21,8 +21,16 @@ pub struct Catalog {
     pub tax_rates: BTreeMap<CountryCode, u16>,
     /// In how many days an invoice falls due.
     pub payment_due_days: u16,
-    /// For how many hours stock stays set aside.
+    /// How often a payment is tried that may succeed later.
+    pub payment_attempts: u16,
+    /// How many minutes after a declined payment the next try follows.
+    pub payment_retry_minutes: u16,
+    /// For how many hours an order may wait for its payment before it is cancelled.
+    pub payment_timeout_hours: u16,
+    /// For how many hours stock stays set aside. A paid order that has not been dispatched by then is cancelled.
     pub reservation_hours: u16,
+    /// After how many hours without any event an order that is under way counts as stuck.
+    pub stuck_hours: u16,
 }
 
 impl Catalog {

@@ -1,6 +1,6 @@
 //! Orders: takes what customers ask for, and knows what became of every order.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
@@ -12,7 +12,7 @@ use crate::events::{
 };
 
 use super::{
-    Context, State, Verdict,
+    Catalog, Context, State, Verdict,
     status::{Fact, Facts, Status, Summary},
 };
 
@@ -32,6 +32,10 @@ pub struct OrderView {
     pub reason: Option<ReasonCode>,
     /// Every event about it, oldest first.
     pub history: Vec<Entry>,
+    /// When it is to be looked at again, unless something happens before that.
+    due: Option<DateTime<Utc>>,
+    /// When it was looked at last.
+    looked_at: Option<DateTime<Utc>>,
 }
 
 /// One event in an order's history.
@@ -59,6 +63,10 @@ impl State for OrderView {
             placed_at: self.placed_at,
         })
     }
+
+    fn due(&self) -> Option<DateTime<Utc>> {
+        self.due
+    }
 }
 
 impl OrderView {
@@ -70,6 +78,8 @@ impl OrderView {
             facts: Facts::default(),
             reason: None,
             history: Vec::new(),
+            due: None,
+            looked_at: None,
         }
     }
 
@@ -92,6 +102,39 @@ impl OrderView {
             id,
             detail: noted.detail,
         });
+    }
+
+    /// By when it must have been paid, or dispatched once it is paid, lest it is cancelled, and for what reason.
+    fn deadline(&self, catalog: &Catalog) -> Option<(DateTime<Utc>, ReasonCode)> {
+        if self.facts.has(Fact::ShipmentDispatched) || self.facts.falling_through() {
+            return None;
+        }
+        let paid = short_name(PaymentSuccessful::TYPE);
+        let paid = self.history.iter().find(|entry| entry.event == paid);
+        let (since, allowed, reason) = match paid {
+            // The stock is reserved from then on: the deadline is the reservation's, too.
+            Some(paid) => (
+                paid.time,
+                catalog.reservation_hours,
+                ReasonCode::FulfilmentOverdue,
+            ),
+            None => (
+                self.placed_at,
+                catalog.payment_timeout_hours,
+                ReasonCode::PaymentOverdue,
+            ),
+        };
+        Some((since + hours(allowed), reason))
+    }
+
+    /// Sets when the order is to be looked at again: at its deadline, or when it counts as stuck if that is sooner.
+    fn schedule(&mut self, catalog: &Catalog) {
+        let over = self.facts.status().is_over();
+        let moved = self.history.iter().map(|entry| entry.time).max();
+        let stuck =
+            moved.max(self.looked_at).unwrap_or(self.placed_at) + hours(catalog.stuck_hours);
+        let deadline = self.deadline(catalog).map_or(stuck, |(at, _)| at);
+        self.due = (!over).then_some(stuck.min(deadline));
     }
 
     /// Tells the world when the order has come to a result that it had not had before.
@@ -194,6 +237,7 @@ pub fn note<E: Notable>(
     }
     view.placed_at = view.placed_at.min(context.time);
     view.take(context, E::TYPE, event.noted());
+    view.schedule(context.catalog);
     view.announce(context, before)
 }
 
@@ -276,6 +320,31 @@ pub fn cancel(
         ..*context
     };
     note(&context, state, &requested).publish(&requested)
+}
+
+/// The time has come to look at an order again: one that is past its deadline is cancelled, as far as shipping, the
+/// arbiter, lets it be. One that is stuck stays as it is, and is looked at again when it has been stuck as long again.
+pub fn overdue(context: &Context<'_>, view: &OrderView) -> Verdict<OrderView> {
+    let mut view = view.clone();
+    view.looked_at = Some(context.time);
+    match view.deadline(context.catalog) {
+        Some((deadline, reason_code)) if deadline <= context.time => {
+            let request = CancelRequest {
+                order_id: view.order_id,
+                requested_by: CancelRequester::Sweep,
+                reason_code,
+            };
+            cancel(context, Some(&view), &request)
+        }
+        _ => {
+            view.schedule(context.catalog);
+            Verdict::accept(view)
+        }
+    }
+}
+
+fn hours(count: u16) -> Duration {
+    Duration::hours(i64::from(count))
 }
 
 /// Declares what the view keeps of each event type.

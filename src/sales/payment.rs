@@ -3,6 +3,7 @@
 //! Money is paid back when a shortage, a failed shipment or a cancelled shipment permits it. A cancellation request
 //! alone does not: the parcel may leave at the same moment, and shipping decides which of the two it is.
 
+use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -38,8 +39,12 @@ enum Progress {
     None,
     /// A charge is intended; whether it took place may be unknown.
     Charging { bill: Bill, attempt: u32 },
-    /// The last try was declined; another one may follow.
-    Declined { bill: Bill, attempt: u32 },
+    /// The last try was declined; another one follows.
+    Declined {
+        bill: Bill,
+        attempt: u32,
+        retry_at: DateTime<Utc>,
+    },
     /// Declined for good.
     GivenUp,
     /// The money is here.
@@ -71,6 +76,13 @@ struct Receipt {
 
 impl State for Payment {
     const OWNER: &'static str = "payment";
+
+    fn due(&self) -> Option<DateTime<Utc>> {
+        match self.progress {
+            Progress::Declined { retry_at, .. } => Some(retry_at),
+            _ => None,
+        }
+    }
 }
 
 /// Charges what billing invoiced.
@@ -79,37 +91,53 @@ pub fn charge(
     state: Option<&Payment>,
     billed: &BillingCompleted,
 ) -> Verdict<Payment> {
-    let mut state = state.cloned().unwrap_or_default();
+    let state = state.cloned().unwrap_or_default();
     let (order, invoice) = (&billed.order, &billed.invoice);
     if state.progress != Progress::None {
-        return Verdict::Ignore("already billed");
+        return Verdict::Ignore("already billed or given up");
     }
-    if state.cancelled || state.undo.is_some() {
-        return give_up(
-            state,
-            order.order_id,
-            1,
-            ReasonCode::OrderCancelled,
-            CANCELLED,
-        );
-    }
-    let effect = Effect::Charge(Charge {
-        order_id: order.order_id,
-        attempt: 1,
-        amount: invoice.total_amount,
-        currency: order.currency.clone(),
-        payment_method: order.payment_method.clone(),
-    });
     let bill = Bill {
         order: order.clone(),
         invoice: invoice.clone(),
     };
-    state.progress = Progress::Charging { bill, attempt: 1 };
+    capture(state, bill, 1)
+}
+
+/// Tries to capture what is to be paid.
+fn capture(mut state: Payment, bill: Bill, attempt: u32) -> Verdict<Payment> {
+    let Bill { order, invoice } = &bill;
+    let effect = Effect::Charge(Charge {
+        order_id: order.order_id,
+        attempt,
+        amount: invoice.total_amount,
+        currency: order.currency.clone(),
+        payment_method: order.payment_method.clone(),
+    });
+    state.progress = Progress::Charging { bill, attempt };
     Verdict::accept(state).perform(effect)
 }
 
-/// Why a payment is given up that nobody wants any more.
-const CANCELLED: &str = "the order was cancelled";
+/// The time has come to try a declined payment again.
+pub fn retry(_: &Context<'_>, state: &Payment) -> Verdict<Payment> {
+    match &state.progress {
+        Progress::Declined { bill, attempt, .. } => {
+            capture(state.clone(), bill.clone(), attempt + 1)
+        }
+        _ => Verdict::Ignore("nothing is to be tried again"),
+    }
+}
+
+/// Gives up what nobody wants any more, unless a charge is under way. That is said at once, even before the bill has
+/// come: it may never come.
+fn give_up_unless_begun(state: Payment, order_id: OrderId) -> Verdict<Payment> {
+    let attempt = match state.progress {
+        Progress::None => 1,
+        Progress::Declined { attempt, .. } => attempt + 1,
+        _ => return Verdict::accept(state),
+    };
+    let (reason_code, detail) = (ReasonCode::OrderCancelled, "the order was cancelled");
+    give_up(state, order_id, attempt, reason_code, detail)
+}
 
 fn give_up(
     mut state: Payment,
@@ -131,7 +159,7 @@ fn give_up(
 
 /// Takes the provider's answer to a charge or a refund.
 pub fn settle(
-    _: &Context<'_>,
+    context: &Context<'_>,
     state: Option<&Payment>,
     effect: &Effect,
     outcome: &Outcome,
@@ -150,7 +178,7 @@ pub fn settle(
                 Outcome::Declined {
                     reason_code,
                     detail,
-                } => declined(state, bill, charge, *reason_code, detail),
+                } => declined(context, state, (bill, *attempt), *reason_code, detail),
                 _ => Verdict::Reject("an outcome that does not answer a charge"),
             }
         }
@@ -197,20 +225,25 @@ fn captured(
 }
 
 fn declined(
+    context: &Context<'_>,
     state: &Payment,
-    bill: &Bill,
-    charge: &Charge,
+    (bill, attempt): (&Bill, u32),
     reason_code: ReasonCode,
     detail: &str,
 ) -> Verdict<Payment> {
-    let (order_id, attempt) = (charge.order_id, charge.attempt);
+    let order_id = bill.order.order_id;
     let unwanted = state.cancelled || state.undo.is_some();
-    if unwanted || !may_succeed_later(reason_code) {
+    let last = attempt >= u32::from(context.catalog.payment_attempts);
+    if unwanted || last || !may_succeed_later(reason_code) {
         return give_up(state.clone(), order_id, attempt, reason_code, detail);
     }
-    let bill = bill.clone();
+    let pause = Duration::minutes(i64::from(context.catalog.payment_retry_minutes));
     let state = Payment {
-        progress: Progress::Declined { bill, attempt },
+        progress: Progress::Declined {
+            bill: bill.clone(),
+            attempt,
+            retry_at: context.time + pause,
+        },
         ..*state
     };
     let declined = PaymentDeclined {
@@ -266,15 +299,8 @@ fn undo(state: Option<&Payment>, order_id: OrderId, reason_code: ReasonCode) -> 
     state.undo = Some(reason_code);
     match state.progress {
         Progress::Captured(_) => refund_if_due(state, order_id),
-        Progress::Declined { attempt, .. } => give_up(
-            state,
-            order_id,
-            attempt + 1,
-            ReasonCode::OrderCancelled,
-            CANCELLED,
-        ),
-        // A pending charge is settled first; a bill that is still to come is given up on arrival.
-        _ => Verdict::accept(state),
+        // A pending charge is settled first.
+        _ => give_up_unless_begun(state, order_id),
     }
 }
 
@@ -337,16 +363,7 @@ pub fn cancel(
         return Verdict::Ignore("already cancelled");
     }
     state.cancelled = true;
-    match state.progress {
-        Progress::Declined { attempt, .. } => give_up(
-            state,
-            request.order_id,
-            attempt + 1,
-            ReasonCode::OrderCancelled,
-            CANCELLED,
-        ),
-        _ => Verdict::accept(state),
-    }
+    give_up_unless_begun(state, request.order_id)
 }
 
 fn payment_id(order_id: OrderId) -> Uuid {

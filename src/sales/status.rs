@@ -7,7 +7,11 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::events::OrderId;
+use crate::events::{
+    BillingCompleted, BillingRejected, CreditNoteIssued, InvoiceVoided, OrderId, OrderPlaced,
+    Payload, PaymentDeclined, PaymentRefunded, PaymentSuccessful, ShipmentCancelled,
+    ShipmentDispatched, ShipmentPrepared, StockReleased, StockReserved, short_name,
+};
 
 /// Something that is known to have happened to an order. Facts are never taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,6 +113,20 @@ impl Status {
             Self::Refunded => "refunded",
             Self::Cancelled => "cancelled",
             Self::NeedsAttention => "needsAttention",
+        }
+    }
+
+    /// Whether nothing more is to come by itself: it has a result, or a person must look at it.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Completed | Self::Refunded | Self::Cancelled | Self::NeedsAttention => true,
+            Self::Placed
+            | Self::Billed
+            | Self::AwaitingPayment
+            | Self::Paid
+            | Self::Fulfilling
+            | Self::Shipped
+            | Self::Compensating => false,
         }
     }
 
@@ -300,7 +318,95 @@ impl Facts {
         }
     }
 
-    fn falling_through(&self) -> bool {
+    /// The names of the events that are still missing for the order's next step, in the words of the way that it is
+    /// on: `BillingCompleted` stands for billing's word, even if that may be `BillingRejected`. Empty when nothing is
+    /// to come any more, and when facts contradict each other: then a person must look.
+    pub fn awaiting(&self) -> Vec<&'static str> {
+        let over = matches!(
+            self.status(),
+            Status::Completed | Status::Cancelled | Status::Refunded
+        );
+        if over || self.conflict() {
+            return Vec::new();
+        }
+        let next = if self.has(Fact::ShipmentDispatched) {
+            self.missing(&[
+                (&[Fact::Billed], BillingCompleted::TYPE),
+                (&[Fact::Paid], PaymentSuccessful::TYPE),
+                (&[Fact::StockReserved], StockReserved::TYPE),
+            ])
+        } else if self.falling_through() {
+            self.awaiting_undone()
+        } else {
+            self.awaiting_progress()
+        };
+        next.into_iter().map(short_name).collect()
+    }
+
+    /// The types of the events none of whose facts is known.
+    fn missing(&self, wanted: &[(&[Fact], &'static str)]) -> Vec<&'static str> {
+        let missing = wanted.iter().filter(|(facts, _)| !self.any(facts));
+        missing.map(|(_, event_type)| *event_type).collect()
+    }
+
+    fn awaiting_undone(&self) -> Vec<&'static str> {
+        // What only a paid order can have come to.
+        let paid = self.any(&[
+            Fact::Paid,
+            Fact::StockReserved,
+            Fact::StockShort,
+            Fact::ShipmentPrepared,
+            Fact::ShipmentFailed,
+            Fact::Refunded,
+            Fact::RefundFailed,
+            Fact::CreditNoteIssued,
+        ]);
+        if paid {
+            return self.missing(&[
+                (&[Fact::Refunded], PaymentRefunded::TYPE),
+                (&[Fact::CreditNoteIssued], CreditNoteIssued::TYPE),
+                (
+                    &[Fact::StockReleased, Fact::StockShort],
+                    StockReleased::TYPE,
+                ),
+                (
+                    &[Fact::ShipmentCancelled, Fact::ShipmentFailed],
+                    ShipmentCancelled::TYPE,
+                ),
+            ]);
+        }
+        let billed = self.any(&[Fact::Billed, Fact::PaymentDeclined]);
+        let next = match (billed, self.has(Fact::PaymentGivenUp)) {
+            (true, true) => InvoiceVoided::TYPE,
+            (true, false) => PaymentDeclined::TYPE,
+            (false, _) => BillingRejected::TYPE,
+        };
+        vec![next]
+    }
+
+    fn awaiting_progress(&self) -> Vec<&'static str> {
+        match self.progress() {
+            Status::Fulfilling | Status::Paid => {
+                let missing = self.missing(&[
+                    (&[Fact::Billed], BillingCompleted::TYPE),
+                    (&[Fact::Paid], PaymentSuccessful::TYPE),
+                    (&[Fact::StockReserved], StockReserved::TYPE),
+                    (&[Fact::ShipmentPrepared], ShipmentPrepared::TYPE),
+                ]);
+                if missing.is_empty() {
+                    vec![ShipmentDispatched::TYPE]
+                } else {
+                    missing
+                }
+            }
+            Status::Billed | Status::AwaitingPayment => vec![PaymentSuccessful::TYPE],
+            _ if self.has(Fact::Placed) => vec![BillingCompleted::TYPE],
+            _ => vec![OrderPlaced::TYPE],
+        }
+    }
+
+    /// Whether the sale is off, or on its way to be.
+    pub(super) fn falling_through(&self) -> bool {
         self.any(&[
             Fact::CancelRequested,
             Fact::PaymentGivenUp,
@@ -310,6 +416,7 @@ impl Facts {
             Fact::ShipmentCancelled,
             Fact::Refunded,
             Fact::CreditNoteIssued,
+            Fact::RefundFailed,
         ])
     }
 

@@ -108,6 +108,11 @@ pub trait State: Serialize + DeserializeOwned {
         SharedRows::new()
     }
 
+    /// When the service wants to look at the order again, unless its state moves before that.
+    fn due(&self) -> Option<DateTime<Utc>> {
+        None
+    }
+
     /// What lists of orders show; only the orders service has it.
     fn summary(&self) -> Option<Summary> {
         None

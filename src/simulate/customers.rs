@@ -131,7 +131,11 @@ pub(super) fn catalog() -> Catalog {
             .map(|country| (country, 1900))
             .collect(),
         payment_due_days: 14,
+        payment_attempts: 3,
+        payment_retry_minutes: 1,
+        payment_timeout_hours: 48,
         reservation_hours: 24,
+        stuck_hours: 4,
     }
 }
 
@@ -210,8 +214,9 @@ fn order(number: u64, random: &mut Random) -> Option<Order> {
     let id = Uuid::from_u64_pair(random.next(), number);
     let payment_method = match random.below(100) {
         0..76 => "tok_visa",
-        76..88 => "tok_refundFail",
-        _ => "tok_chargeDeclined",
+        76..86 => "tok_refundFail",
+        86..92 => "tok_chargeDeclined",
+        _ => "tok_chargeDeclinedInsufficientFunds",
     };
     let postal_code = if random.percent(10) {
         UNDELIVERABLE

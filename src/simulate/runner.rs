@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
 use cloudevents::{AttributesReader, Event};
 use futures_util::FutureExt;
 
@@ -28,7 +27,6 @@ use crate::{
 use super::{
     Failure, Scenario,
     agenda::{DAY, HOUR, MINUTE, Micros, SECOND},
-    bugs::plain_id,
     customers::{self, Wish},
     faults::Fault,
     grid::Topic,
@@ -164,7 +162,10 @@ impl Runner {
                     world.failed(letter);
                 }
             }
-            Next::Resume(task) => self.resume(task),
+            Next::Resume(waker, task) => {
+                waker.wake();
+                self.resume(task);
+            }
             Next::Sweep => self.timer(),
             Next::Restart => self.sweep(Duration::ZERO),
             Next::Late(number, effect) => {
@@ -241,9 +242,12 @@ impl Runner {
         self.world.lock().counts.sweeps += 1;
         let engine = self.engine.clone();
         let sweep = async move {
-            let swept = engine.sweep(age).await;
+            let Ok(swept) = engine.sweep(age).await else {
+                return Done::Swept { clean: false };
+            };
+            let reminded = engine.remind().await;
             Done::Swept {
-                clean: swept.is_ok_and(|swept| swept.pending == 0),
+                clean: swept.pending == 0 && reminded.is_ok(),
             }
         };
         self.start(Box::pin(sweep), Purpose::Sweep, None);
@@ -413,16 +417,16 @@ impl Runner {
 
     /// An order has nothing under way. Unless the store owes something for it, it must have come to its end.
     fn rest(&mut self, number: u64) {
-        if self.owes(number) {
-            self.owing.push(number);
-            return;
-        }
         let mut world = self.world.lock();
         let now = world.agenda.now();
         let Some(account) = world.accounts.get_mut(&number) else {
             return;
         };
         if account.under_way > 0 {
+            return;
+        }
+        if !self.rows.is_done_with(account.order.order_id) {
+            self.owing.push(number);
             return;
         }
         let snapshot = account.snapshot(self.rows_of(account.order.order_id));
@@ -440,22 +444,6 @@ impl Runner {
         if first_rest {
             self.ended.push(number);
         }
-    }
-
-    /// Whether something committed for an order is still to be done.
-    fn owes(&self, number: u64) -> bool {
-        let pending = self.rows.unfinished(DateTime::<Utc>::MAX_UTC, usize::MAX);
-        let Some(Ok(pending)) = pending.now_or_never() else {
-            return true;
-        };
-        let world = self.world.lock();
-        let Some(account) = world.accounts.get(&number) else {
-            return false;
-        };
-        pending.into_iter().any(|(key, _)| {
-            let id = plain_id(&key.id).to_owned();
-            account.decided(&Key { id, ..key }).is_some()
-        })
     }
 
     fn rows_of(&self, order_id: OrderId) -> Vec<Option<Vec<u8>>> {

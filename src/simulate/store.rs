@@ -9,8 +9,8 @@ use crate::{
     events::OrderId,
     sales::status::Summary,
     store::{
-        Change, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Step, Store, StoreError,
-        Work, memory::MemoryStore,
+        Change, Due, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Step, Store,
+        StoreError, Work, memory::MemoryStore,
     },
 };
 
@@ -55,7 +55,7 @@ impl World {
         let stalled = self
             .strikes(Fault::StoreStalled)
             .then(|| self.latency(31 * SECOND, 120 * SECOND));
-        if let Some(stall) = stalled {
+        if let Some(stall) = stalled.filter(|_| !refused && !timeout) {
             *self.stalls.entry(self.running.task).or_default() += stall;
         }
         CallFaults {
@@ -142,6 +142,14 @@ impl Store for WatchedStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
         Box::pin(self.call(move || ready(self.rows.unfinished(before, limit))))
+    }
+
+    fn due(
+        &self,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>> {
+        Box::pin(self.call(move || ready(self.rows.due(until, limit))))
     }
 
     fn row(

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use chrono::{DateTime, Utc};
@@ -48,8 +48,8 @@ pub(super) enum Next {
     Attempt(u64),
     /// Event Grid stops waiting for the answer to an attempt.
     AckDeadline(u64, u32),
-    /// Something that runs goes on.
-    Resume(u64),
+    /// Something that runs goes on: whom to wake, and what to poll.
+    Resume(Waker, u64),
     /// The timer fires.
     Sweep,
     /// A process that was killed has started again.
@@ -261,7 +261,8 @@ impl SharedWorld {
     pub(super) fn pause(&self, delay: Micros) -> Pause<'_> {
         Pause {
             world: self,
-            delay: Some(delay),
+            delay,
+            until: None,
         }
     }
 
@@ -272,22 +273,31 @@ impl SharedWorld {
     }
 }
 
-/// A wait in virtual time. It needs no waker: it puts what runs on the agenda.
+/// A wait in virtual time.
 pub(super) struct Pause<'a> {
     world: &'a SharedWorld,
-    delay: Option<Micros>,
+    delay: Micros,
+    until: Option<Micros>,
 }
 
 impl Future for Pause<'_> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let Some(delay) = self.delay.take() else {
-            return Poll::Ready(());
-        };
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut world = self.world.lock();
-        let task = world.running.task;
-        world.agenda.after(delay, Next::Resume(task));
+        if let Some(until) = self.until {
+            // What runs may wait for several things at once, and be polled for another one.
+            return if world.agenda.now() < until {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            };
+        }
+        let until = world.agenda.now() + self.delay;
+        let next = Next::Resume(context.waker().clone(), world.running.task);
+        world.agenda.at(until, next);
+        drop(world);
+        self.until = Some(until);
         Poll::Pending
     }
 }

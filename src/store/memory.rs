@@ -15,8 +15,8 @@ use crate::{
 };
 
 use super::{
-    Change, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Step, Store, StoreError,
-    Work, Writes,
+    Change, Due, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Reminder, Step, Store,
+    StoreError, Work, Writes,
 };
 
 /// The store in memory.
@@ -29,6 +29,8 @@ pub struct MemoryStore {
 struct Tables {
     own: BTreeMap<(OrderId, &'static str), Own>,
     shared: BTreeMap<(&'static str, String), Vec<u8>>,
+    /// The own rows that have a reminder, earliest first.
+    due: BTreeSet<(DateTime<Utc>, &'static str, OrderId)>,
     orders: BTreeMap<OrderId, Summary>,
     pending: BTreeMap<Key, (DateTime<Utc>, Pending)>,
     parked: BTreeMap<Uuid, Parked>,
@@ -38,6 +40,7 @@ struct Tables {
 #[derive(Debug, Default)]
 struct Own {
     body: Option<Vec<u8>>,
+    reminder: Option<Reminder>,
     inbox: BTreeSet<Key>,
 }
 
@@ -47,17 +50,32 @@ impl MemoryStore {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets an order's own rows: for a simulation, whose memory would otherwise grow with every order.
+    /// Whether nothing is pending for an order, and nobody wants to look at it again.
+    pub fn is_done_with(&self, order_id: OrderId) -> bool {
+        let tables = self.tables();
+        tables.rows_of(order_id).all(|(_, own)| {
+            let pending = |key| tables.pending.contains_key(key);
+            own.reminder.is_none() && !own.inbox.iter().any(pending)
+        })
+    }
+
+    /// Forgets an order that the store is done with, lest memory grow with every order of a long simulation.
     pub fn forget(&self, order_id: OrderId) {
         let mut tables = self.tables();
+        let rows: Vec<_> = tables.rows_of(order_id).map(|(row, _)| *row).collect();
+        for row in rows {
+            tables.own.remove(&row);
+        }
         tables.orders.remove(&order_id);
-        let mut later = tables.own.split_off(&(order_id, ""));
-        later.retain(|(id, _), _| *id != order_id);
-        tables.own.append(&mut later);
     }
 }
 
 impl Tables {
+    fn rows_of(&self, order_id: OrderId) -> impl Iterator<Item = (&(OrderId, &'static str), &Own)> {
+        let of_order = move |row: &(&(OrderId, &str), &Own)| row.0.0 == order_id;
+        self.own.range((order_id, "")..).take_while(of_order)
+    }
+
     fn transact(&mut self, work: &dyn Work) -> Receipt {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
         let own = self.own.get(&(order_id, owner));
@@ -91,8 +109,16 @@ impl Tables {
     fn write(&mut self, work: &dyn Work, pending: Pending, writes: Writes) -> Receipt {
         let (key, (owner, order_id)) = (work.key().clone(), work.own_row());
         let own = self.own.entry((order_id, owner)).or_default();
-        own.body = writes.own.or_else(|| own.body.take());
         own.inbox.insert(key.clone());
+        if let Some(body) = writes.own {
+            own.body = Some(body);
+            let place = |reminder: &Reminder| (reminder.at, owner, order_id);
+            if let Some(earlier) = &own.reminder {
+                self.due.remove(&place(earlier));
+            }
+            self.due.extend(writes.reminder.as_ref().map(place));
+            own.reminder = writes.reminder;
+        }
         self.shared.extend(
             writes
                 .shared
@@ -147,6 +173,19 @@ impl Tables {
             .collect()
     }
 
+    fn due(&self, until: DateTime<Utc>, limit: usize) -> Vec<Due> {
+        let due = self.due.iter().take_while(|(at, ..)| *at <= until);
+        let found = due.filter_map(|(_, owner, order_id)| {
+            let reminder = self.own.get(&(*order_id, *owner))?.reminder.clone()?;
+            Some(Due {
+                owner: (*owner).to_owned(),
+                order_id: *order_id,
+                reminder,
+            })
+        });
+        found.take(limit).collect()
+    }
+
     fn orders(&self, query: OrderQuery) -> Vec<Summary> {
         let place = |summary: &Summary| (summary.placed_at, summary.order_id);
         let after = query.after.and_then(|id| self.orders.get(&id)).map(place);
@@ -183,6 +222,14 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
         Box::pin(ready(Ok(self.tables().unfinished(before, limit))))
+    }
+
+    fn due(
+        &self,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>> {
+        Box::pin(ready(Ok(self.tables().due(until, limit))))
     }
 
     fn row(

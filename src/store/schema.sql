@@ -5,8 +5,11 @@ CREATE TABLE state (
     key TEXT NOT NULL,
     body BLOB,           -- NULL as long as nothing but the inbox is known
     inbox TEXT NOT NULL, -- one delivery per line: function, source and id
+    due INTEGER,         -- when the owner wants to look at the order again, microseconds since 1970
+    cause BLOB,          -- what caused that
     PRIMARY KEY (owner, key)
 );
+CREATE INDEX state_by_due ON state (due) WHERE due IS NOT NULL;
 
 -- What lists of orders show.
 CREATE TABLE orders (

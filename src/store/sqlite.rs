@@ -4,6 +4,7 @@
 //! and commits once, so that one flush to disk serves many events (group commit). Nothing is acknowledged before it
 //! is on disk: write-ahead log, `synchronous = FULL`.
 
+mod answer;
 mod writer;
 
 use std::{
@@ -24,7 +25,9 @@ use crate::{
     sales::status::{Status, Summary},
 };
 
-use super::{Key, OrderQuery, Parked, Pending, Receipt, Step, Store, StoreError, Work};
+use super::{
+    Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Step, Store, StoreError, Work,
+};
 use writer::{Job, Writer};
 
 /// The version of the schema, kept in the file's `user_version`.
@@ -77,16 +80,13 @@ impl SqliteStore {
             .map(PathBuf::from)
     }
 
-    fn send<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
-    ) -> BoxFuture<'_, Result<T, StoreError>> {
+    fn send(&self, job: impl FnOnce(answer::Sender) -> Job) -> BoxFuture<'_, answer::Outcome> {
         let (answer, answered) = oneshot::channel();
         let sent = self.jobs.send(job(answer));
         Box::pin(async move {
             let gone = || StoreError::Unavailable("the writing thread has ended".to_owned());
             sent.map_err(|_| gone())?;
-            answered.await.map_err(|_| gone())?
+            answered.await.map_err(|_| gone())?.take()
         })
     }
 
@@ -162,10 +162,11 @@ impl Store for SqliteStore {
     }
 
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.send(|answer| Job::Park {
+        let parking = self.send(|answer| Job::Park {
             parked: Box::new(parked),
             answer,
-        })
+        });
+        Box::pin(async move { parking.await.map(drop) })
     }
 
     fn unfinished(
@@ -194,6 +195,33 @@ impl Store for SqliteStore {
             };
             statement
                 .query_map(params![before.timestamp_micros(), limit], unfinished)?
+                .collect()
+        })
+    }
+
+    fn due(
+        &self,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT owner, key, due, cause FROM state
+                 WHERE due IS NOT NULL AND due <= ?1 ORDER BY due LIMIT ?2",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let due = |row: &Row<'_>| {
+                Ok(Due {
+                    owner: row.get(0)?,
+                    order_id: OrderId(uuid(row, 1)?),
+                    reminder: Reminder {
+                        at: time(row, 2)?,
+                        cause: row.get(3)?,
+                    },
+                })
+            };
+            statement
+                .query_map(params![until.timestamp_micros(), limit], due)?
                 .collect()
         })
     }

@@ -76,11 +76,6 @@ async fn what_could_not_be_published_is_published_as_it_was_decided_on_redeliver
     }
 }
 
-async fn sweep(handler: &Handler) {
-    let answer = crate::support::Answer::of(handler.post("/sweep")).await;
-    answer.assert_done();
-}
-
 #[tokio::test]
 async fn the_sweep_publishes_what_no_redelivery_picked_up() {
     for handler in [Handler::start().await, Handler::start_in_memory().await] {
@@ -88,11 +83,11 @@ async fn the_sweep_publishes_what_no_redelivery_picked_up() {
         let answer = handler.place(&crate::support::new_order()).await;
         assert_eq!(answer.status, 202, "the order is durable: {answer:?}");
         handler.topic.fail_with(0);
-        sweep(&handler).await;
+        handler.sweep().await;
         let names = handler.topic.names();
         assert_eq!(names, Vec::<String>::new(), "a delivery may still do it");
         handler.clock.advance(31);
-        sweep(&handler).await;
+        handler.sweep().await;
         assert_eq!(handler.topic.names(), ["OrderPlaced"]);
         let later = handler.clock.now() + chrono::Duration::hours(1);
         crate::support::eventually("nothing is pending", async || {
@@ -100,7 +95,7 @@ async fn the_sweep_publishes_what_no_redelivery_picked_up() {
             unfinished.is_empty().then_some(())
         })
         .await;
-        sweep(&handler).await;
+        handler.sweep().await;
         assert_eq!(handler.topic.names(), ["OrderPlaced"]);
     }
 }
@@ -115,7 +110,7 @@ async fn an_effect_without_an_answer_is_asked_for_again_under_the_same_key() {
         handler.world.set_away(false);
         handler.clock.advance(31);
         // The sweep and a redelivery may both come.
-        sweep(&handler).await;
+        handler.sweep().await;
         handler
             .invoke("payment", sample("BillingCompleted"))
             .await
@@ -124,6 +119,20 @@ async fn an_effect_without_an_answer_is_asked_for_again_under_the_same_key() {
         let charge = orderflow::events::event_id(samples::ORDER_ID, "charge", 1);
         assert_eq!(handler.world.performed(), [charge]);
     }
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_with_500_and_the_event_comes_again() {
+    let handler = Handler::start().await;
+    handler.world.set_panicking(true);
+    let answer = handler.invoke("payment", sample("BillingCompleted")).await;
+    answer.assert_problem(500, "this is a bug");
+    handler.world.set_panicking(false);
+    handler
+        .invoke("payment", sample("BillingCompleted"))
+        .await
+        .assert_done();
+    assert_eq!(handler.topic.names(), ["PaymentSuccessful"]);
 }
 
 #[tokio::test]

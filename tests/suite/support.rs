@@ -24,7 +24,7 @@ use orderflow::{
     cloud_event,
     effects::Simulated,
     engine::{Clock, EffectError, Effects, Engine, SystemClock},
-    events::{OrderId, samples, short_name},
+    events::{OrderId, ReasonCode, samples, short_name},
     handler,
     publish::{BatchingPublisher, Credential, EventGridPublisher},
     sales::{Catalog, Effect, Outcome},
@@ -129,12 +129,24 @@ impl Clock for TestClock {
 #[derive(Default)]
 pub struct World {
     away: AtomicBool,
+    panicking: AtomicBool,
+    /// How many charges are declined from now on for want of funds.
+    short_of_funds: AtomicU16,
     performed: Mutex<Vec<Uuid>>,
 }
 
 impl World {
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    pub fn set_panicking(&self, panicking: bool) {
+        self.panicking.store(panicking, Ordering::SeqCst);
+    }
+
+    /// Declines so many charges from now on, since the account does not cover them.
+    pub fn decline(&self, charges: u16) {
+        self.short_of_funds.store(charges, Ordering::SeqCst);
     }
 
     /// The idempotency keys of what it was asked for and did.
@@ -149,6 +161,7 @@ impl Effects for World {
         effect: &'a Effect,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
+        assert!(!self.panicking.load(Ordering::SeqCst), "a bug");
         if self.away.load(Ordering::SeqCst) {
             return Box::pin(ready(Err(EffectError {
                 service: "payment provider",
@@ -159,6 +172,19 @@ impl Effects for World {
             .lock()
             .unwrap()
             .push(effect.idempotency_key());
+        let one_less = |left: u16| left.checked_sub(1);
+        let (set, fetch) = (Ordering::SeqCst, Ordering::SeqCst);
+        if matches!(effect, Effect::Charge(_))
+            && self
+                .short_of_funds
+                .fetch_update(set, fetch, one_less)
+                .is_ok()
+        {
+            return Box::pin(ready(Ok(Outcome::Declined {
+                reason_code: ReasonCode::InsufficientFunds,
+                detail: "the account does not cover the amount".to_owned(),
+            })));
+        }
         Simulated.perform(effect, budget)
     }
 }
@@ -264,6 +290,23 @@ impl Handler {
 
     pub async fn get(&self, path: &str) -> Answer {
         Answer::of(self.client.get(self.url(path))).await
+    }
+
+    /// The timer fires.
+    pub async fn sweep(&self) {
+        Answer::of(self.post("/sweep")).await.assert_done();
+    }
+
+    /// Places an order; the path of its view.
+    pub async fn placed(&self, order: &Value) -> String {
+        let answer = self.place(order).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.header("location").to_owned()
+    }
+
+    /// Asks to cancel the order at a path.
+    pub async fn cancel(&self, path: &str) -> Answer {
+        Answer::of(self.post(&format!("{path}/cancel"))).await
     }
 
     /// Delivers every published event to every function that subscribes to it, and what follows, until nothing does.
@@ -378,6 +421,13 @@ pub fn sample_of(event_type: &str, order_id: OrderId) -> Value {
 /// The body that places the sample order.
 pub fn new_order() -> Value {
     serde_json::from_str(include_str!("../../samples/place-order.json")).unwrap()
+}
+
+/// The sample order with another value at a path.
+pub fn with(path: &str, value: Value) -> Value {
+    let mut order = new_order();
+    *order.pointer_mut(path).unwrap() = value;
+    order
 }
 
 /// The repository's root.
