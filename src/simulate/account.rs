@@ -51,8 +51,10 @@ pub(super) struct Account {
     pub(super) status: Option<Status>,
     /// How it stood when it first came to rest, while its archive is being replayed.
     pub(super) at_rest: Option<Snapshot>,
-    /// When it came to rest.
-    pub(super) rested: Option<Micros>,
+    /// Whether its archive was replayed, or is not to be.
+    pub(super) replayed: bool,
+    /// When it last came to rest.
+    pub(super) rested: Micros,
 }
 
 /// An event that the topic took.
@@ -106,7 +108,8 @@ impl Account {
             shipping_closed: false,
             status: None,
             at_rest: None,
-            rested: None,
+            replayed: false,
+            rested: 0,
         }
     }
 

@@ -2,7 +2,7 @@
 //! something else to happen.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -44,7 +44,7 @@ const OLDEST: Micros = 40 * DAY;
 const REPLAYED: u8 = 12;
 
 /// How likely a process that was killed starts again at once and finishes what was left, in percent.
-const RESTARTED: u8 = 25;
+const RESTARTED: u8 = 5;
 
 /// Whose rows an order has.
 const OWNERS: [&str; 5] = [
@@ -92,7 +92,7 @@ pub(super) struct Runner {
     /// Orders that have nothing under way, for which the store still owes something.
     owing: Vec<u64>,
     /// Orders that have come to their end and may still be seen by a sweep that runs.
-    ended: Vec<u64>,
+    ended: BTreeSet<u64>,
 }
 
 impl Runner {
@@ -121,7 +121,7 @@ impl Runner {
             sweeps: BTreeMap::new(),
             swept: false,
             owing: Vec::new(),
-            ended: Vec::new(),
+            ended: BTreeSet::new(),
         }
     }
 
@@ -430,9 +430,10 @@ impl Runner {
             return;
         }
         let snapshot = account.snapshot(self.rows_of(account.order.order_id));
-        let first_rest = account.rested.replace(now).is_none();
+        account.rested = now;
         let before = account.at_rest.take();
-        let replays = first_rest && account.random.percent(REPLAYED);
+        let replays = before.is_none() && !account.replayed && account.random.percent(REPLAYED);
+        account.replayed = true;
         account.at_rest = replays.then(|| snapshot.clone());
         world.check_rest(number);
         if let Some(before) = before {
@@ -440,9 +441,8 @@ impl Runner {
         }
         if replays {
             world.replay(number);
-        }
-        if first_rest {
-            self.ended.push(number);
+        } else {
+            self.ended.insert(number);
         }
     }
 
@@ -459,9 +459,11 @@ impl Runner {
             let Some(account) = world.accounts.get(number) else {
                 return false;
             };
-            let seen = oldest_sweep
-                .is_some_and(|sweep| account.rested.is_none_or(|rested| sweep <= rested));
-            if account.under_way > 0 || seen {
+            if account.under_way > 0 {
+                // A sweep had something for it after all; it comes to rest again.
+                return false;
+            }
+            if oldest_sweep.is_some_and(|sweep| sweep <= account.rested) {
                 return true;
             }
             self.rows.forget(account.order.order_id);

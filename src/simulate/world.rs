@@ -133,9 +133,8 @@ impl World {
     /// Whether a fault of that class happens now to an order.
     pub(super) fn strikes_order(&mut self, fault: Fault, order: Option<u64>) -> bool {
         let faults: Faults = self.scenario.faults;
-        let calm = order.is_some_and(|order| self.is_calm(order));
         let random = self.random(order);
-        if !faults.strike(fault, random) || calm {
+        if !faults.strike(fault, random) || order.is_some_and(|order| self.is_calm(order)) {
             return false;
         }
         self.counts.inject(fault);
