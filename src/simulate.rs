@@ -24,7 +24,12 @@ mod shrink;
 mod store;
 mod world;
 
-use std::fmt;
+use std::{
+    fmt,
+    num::NonZero,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
 
 pub use bugs::Bug;
 pub use faults::{Fault, Faults};
@@ -80,7 +85,45 @@ pub struct Failure {
 /// # Errors
 /// An invariant was broken.
 pub fn run(scenario: Scenario) -> Result<Counts, Box<Failure>> {
-    runner::Runner::new(scenario).run().map_err(Box::new)
+    runner::Runner::new(scenario).run()
+}
+
+/// Runs a simulation for each of so many seeds, counted from the scenario's on, on all cores.
+///
+/// # Errors
+/// An invariant was broken: that of the smallest such seed.
+pub fn run_seeds(scenario: Scenario, seeds: u64) -> Result<Counts, Box<Failure>> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let (taken, failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    // Seeds are taken in their order: when one fails, all smaller ones have been taken.
+    let work = || {
+        let mut runs = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let more = taken.fetch_add(1, Ordering::Relaxed);
+            if more >= seeds {
+                break;
+            }
+            let seed = scenario.seed.wrapping_add(more);
+            let result = run(Scenario { seed, ..scenario });
+            failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            runs.push((more, result));
+        }
+        runs
+    };
+    let mut runs: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let joined = threads.into_iter().map(|thread| match thread.join() {
+            Ok(runs) => runs,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.flatten().collect()
+    });
+    runs.sort_by_key(|(more, _)| *more);
+    let mut all = Counts::default();
+    for (_, result) in runs {
+        all.add(&result?);
+    }
+    Ok(all)
 }
 
 impl fmt::Display for Scenario {

@@ -31,10 +31,6 @@ pub(super) struct Simulate {
     /// can be repeated without those before it
     #[arg(long, value_name = "N", default_value_t = 0)]
     first: u64,
-
-    /// Write down what happens to the order of that number
-    #[arg(long, value_name = "N")]
-    watch: Option<u64>,
 }
 
 fn fault(name: &str) -> Result<Fault, String> {
@@ -57,27 +53,21 @@ pub(super) fn run(simulate: &Simulate) -> Result<(), String> {
     if let Some(only) = &simulate.only {
         faults = faults.only(only);
     }
+    let scenario = Scenario {
+        first: simulate.first,
+        faults,
+        ..Scenario::new(simulate.seed, simulate.orders, simulate.faults)
+    };
     let started = Instant::now();
-    let mut counts = Counts::default();
-    for seed in (simulate.seed..).take(usize::try_from(simulate.seeds).unwrap_or(usize::MAX)) {
-        let scenario = Scenario {
-            seed,
-            first: simulate.first,
-            orders: simulate.orders,
-            faults,
-            bug: None,
-            watch: simulate.watch,
-        };
-        match simulate::run(scenario) {
-            Ok(run) => counts.add(&run),
-            Err(failure) => {
-                println!("seed {seed}: {}", failure.violation.invariant.sentence());
-                println!("found by: {scenario}\nlooking for the smallest case like it ...\n");
-                println!("{}", simulate::shrink(&failure));
-                return Err("an invariant was broken".to_owned());
-            }
-        }
-    }
+    let counts = simulate::run_seeds(scenario, simulate.seeds).map_err(|failure| {
+        let sentence = failure.violation.invariant.sentence();
+        println!("broken: {sentence}\nfound:  {}", failure.scenario);
+        println!(
+            "looking for the smallest case like it ...\n\n{}",
+            simulate::shrink(&failure)
+        );
+        "an invariant was broken".to_owned()
+    })?;
     report(simulate, &counts, started.elapsed());
     Ok(())
 }

@@ -85,7 +85,7 @@ pub(super) fn seen(bug: Bug, owner: &str, loaded: &Loaded) -> Loaded {
     let mut loaded = loaded.clone();
     match bug {
         Bug::NoStockGate if owner == Shipping::OWNER => {
-            change(&mut loaded, "reserved", json!(true))
+            change(&mut loaded, "reserved", json!(true));
         }
         Bug::StatusOfLastEvent if owner == OrderView::OWNER && loaded.own.is_some() => {
             change(&mut loaded, "facts", json!([]));

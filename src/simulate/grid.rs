@@ -112,6 +112,7 @@ impl Publisher for Topic {
 impl World {
     /// Takes an event, and sends it to its subscribers.
     fn take(&mut self, bytes: Bytes) {
+        self.counts.mark(self.agenda.now(), &bytes);
         let known = self
             .running
             .order

@@ -9,6 +9,9 @@ use super::{
     faults::Fault,
 };
 
+/// The factor of the Fowler-Noll-Vo hash of 64 bits.
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
 /// What happened in a simulation. Equal seeds give equal counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -40,12 +43,23 @@ pub struct Counts {
     pub most_under_way: usize,
     /// How much virtual time passed, in microseconds.
     pub virtual_time: Micros,
+    /// Made from every byte that was published, and when: equal for equal runs only.
+    pub fingerprint: u64,
     faults: BTreeMap<Fault, u64>,
 }
 
 impl Counts {
     pub(super) fn inject(&mut self, fault: Fault) {
         *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Something happened at some time.
+    pub(super) fn mark(&mut self, at: Micros, what: &[u8]) {
+        let time = at.to_le_bytes();
+        for byte in time.iter().chain(what) {
+            // FNV-1a.
+            self.fingerprint = (self.fingerprint ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+        }
     }
 
     /// How many faults of a class happened.
@@ -67,6 +81,7 @@ impl Counts {
         self.replayed += other.replayed;
         self.checks += other.checks;
         self.virtual_time += other.virtual_time;
+        self.mark(other.fingerprint, &[]);
         self.most_under_way = self.most_under_way.max(other.most_under_way);
         for (status, count) in &other.outcomes {
             *self.outcomes.entry(*status).or_default() += count;
@@ -92,12 +107,18 @@ impl fmt::Display for Counts {
         row("  parked", self.parked)?;
         row("decisions", self.decisions)?;
         row("sweeps", self.sweeps)?;
+        row(
+            "most under way",
+            u64::try_from(self.most_under_way).unwrap_or(u64::MAX),
+        )?;
         row("orders replayed", self.replayed)?;
         row("faults", self.faults.values().sum())?;
         for (fault, count) in &self.faults {
             row(&format!("  {}", fault.name()), *count)?;
         }
         row("virtual hours", self.virtual_time / HOUR)?;
-        row("invariants checked", self.checks)
+        row("invariants checked", self.checks)?;
+        let (name, fingerprint) = ("fingerprint", self.fingerprint);
+        write!(formatter, "  {name:<18}{fingerprint:>16x}")
     }
 }

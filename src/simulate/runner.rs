@@ -126,7 +126,7 @@ impl Runner {
     }
 
     /// Runs until every order has come to its end, or an invariant is broken.
-    pub(super) fn run(mut self) -> Result<Counts, Failure> {
+    pub(super) fn run(mut self) -> Result<Counts, Box<Failure>> {
         let scenario = self.world.lock().scenario;
         if scenario.orders > 0 {
             let first = Next::Enter(scenario.first);
@@ -139,11 +139,11 @@ impl Runner {
             self.settle();
             let mut world = self.world.lock();
             if let Some(violation) = world.violation.take() {
-                return Err(Failure {
+                return Err(Box::new(Failure {
                     scenario,
                     violation,
                     trace: std::mem::take(&mut world.trace),
-                });
+                }));
             }
         }
         let mut world = self.world.lock();
@@ -343,7 +343,7 @@ impl Runner {
     fn finish(&mut self, task: &Task, done: Done) {
         let mut world = self.world.lock();
         let stalled = world.stalls.remove(&task.running.task).unwrap_or_default();
-        let elapsed = world.agenda.now() - task.started - stalled;
+        let elapsed = world.agenda.now() - task.started;
         let Some(order) = task.running.order else {
             if let Done::Swept { clean: false } = done {
                 world.wake_sweep();
@@ -354,7 +354,7 @@ impl Runner {
         };
         match (task.purpose, done) {
             (Purpose::Deliver { letter, attempt }, Done::Delivered(delivery)) => {
-                world.check_budget(order, elapsed);
+                world.check_budget(order, elapsed.saturating_sub(stalled));
                 drop(world);
                 self.answered(order, letter, attempt, &delivery);
                 world = self.world.lock();
