@@ -16,8 +16,8 @@ use crate::{
 };
 
 use super::{
-    account::{Account, Performed},
-    agenda::{DAY, HOUR, MILLISECOND, Micros, SECOND},
+    account::Account,
+    agenda::{HOUR, MILLISECOND, Micros, SECOND},
     bugs::{self, Bug},
     customers::{self, UNDELIVERABLE},
     faults::Fault,
@@ -27,9 +27,6 @@ use super::{
 
 /// What a charge whose refund is to fail is called.
 const UNREFUNDABLE: &str = "unrefundable";
-
-/// How long provider and carrier remember an idempotency key: as long as Stripe does at least.
-const KEY_MEMORY: Micros = DAY;
 
 /// Payment provider and carrier.
 pub(super) struct Outside(pub(super) SharedWorld);
@@ -119,12 +116,11 @@ impl World {
         Received::Done(outcome)
     }
 
-    /// What was answered under a key, as long as it is remembered.
+    /// What was answered under a key.
     fn answer(&self, number: u64, key: Uuid) -> Option<Outcome> {
-        let now = self.agenda.now();
         let mut performed = self.accounts.get(&number)?.performed.iter();
-        let known = performed.find(|known| known.key == key && now < known.at + KEY_MEMORY)?;
-        Some(known.outcome.clone())
+        let (_, outcome) = performed.find(|(known, _)| *known == key)?;
+        Some(outcome.clone())
     }
 
     /// Does what an effect asks for, unless its key is known.
@@ -137,7 +133,6 @@ impl World {
         if let Some(known) = self.answer(number, key) {
             return known;
         }
-        let now = self.agenda.now();
         let Some(account) = self.accounts.get_mut(&number) else {
             return bugs::failure(effect);
         };
@@ -157,11 +152,7 @@ impl World {
                 }
             }
         };
-        account.performed.push(Performed {
-            key,
-            at: now,
-            outcome: outcome.clone(),
-        });
+        account.performed.push((key, outcome.clone()));
         self.note(number, || {
             format!("  outside: {} {outcome:?}", name(effect))
         });
