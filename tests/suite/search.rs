@@ -338,7 +338,16 @@ impl Search {
         };
         loaded.shared.retain(|key, _| needed.contains(key));
         let step = match subject.decide(&context, &loaded).unwrap() {
-            Verdict::Accept(decision) => self.accepted(service, shared, decision),
+            Verdict::Accept(decision) => {
+                // Or the sweep would find the order due for ever.
+                let moved = decision.state.due.is_none_or(|due| due > time);
+                assert!(
+                    moved || input != Input::Reminder,
+                    "{} stays due",
+                    function.name
+                );
+                self.accepted(service, shared, decision)
+            }
             Verdict::Ignore(_) => Step {
                 rows,
                 published: Vec::new(),
