@@ -39,6 +39,9 @@ use transaction::{Intent, Transaction};
 /// How long one delivery may take before it is given up and answered with 5xx: Event Grid waits 30 s.
 pub const DELIVERY_BUDGET: Duration = Duration::from_secs(20);
 
+/// How long a request from outside may wait for what follows from it: it is durable, and the caller need not know.
+pub const REQUEST_BUDGET: Duration = Duration::from_secs(2);
+
 /// The most effects that one delivery performs: a charge and its refund, with some slack.
 const MAX_STEPS: usize = 4;
 
@@ -144,7 +147,12 @@ impl Engine {
             Some(Answer::Unreadable(problem)) => return Delivery::TryAgain(problem),
         };
         match self
-            .finish(&key, function.settle(), receipt.pending, started)
+            .finish(
+                &key,
+                function.settle(),
+                receipt.pending,
+                started + DELIVERY_BUDGET,
+            )
             .await
         {
             Ok(()) => delivery,
@@ -221,7 +229,12 @@ impl Engine {
             Some(Answer::Unreadable(problem)) => return Reply::Unavailable(problem),
         };
         if let Err(reason) = self
-            .finish(&key, function.settle(), receipt.pending, started)
+            .finish(
+                &key,
+                function.settle(),
+                receipt.pending,
+                started + REQUEST_BUDGET,
+            )
             .await
         {
             tracing::warn!(
@@ -241,15 +254,15 @@ impl Engine {
         key: &Key,
         settle: Option<&'static dyn Settle>,
         mut pending: Pending,
-        started: DateTime<Utc>,
+        deadline: DateTime<Utc>,
     ) -> Result<(), String> {
         for _ in 0..=MAX_STEPS {
-            self.publish(key, &pending, started).await?;
+            self.publish(key, &pending, deadline).await?;
             let Some(intent) = pending.intent else {
                 return Ok(());
             };
             let receipt = self
-                .perform(key, settle, pending.step, &intent, started)
+                .perform(key, settle, pending.step, &intent, deadline)
                 .await?;
             pending = receipt.pending;
         }
@@ -260,7 +273,7 @@ impl Engine {
         &self,
         key: &Key,
         pending: &Pending,
-        started: DateTime<Utc>,
+        deadline: DateTime<Utc>,
     ) -> Result<(), String> {
         let Some(outbox) = &pending.outbox else {
             return Ok(());
@@ -269,7 +282,7 @@ impl Engine {
         let events = outbox.split(|byte| *byte == b'\n');
         let events: Vec<Bytes> = events.map(|event| outbox.slice_ref(event)).collect();
         self.publisher
-            .publish(events, self.remaining(started))
+            .publish(events, self.remaining(deadline))
             .await
             .map_err(|error| error.to_string())?;
         self.store.published(key, pending.step);
@@ -282,7 +295,7 @@ impl Engine {
         settle: Option<&'static dyn Settle>,
         step: u32,
         intent: &[u8],
-        started: DateTime<Utc>,
+        deadline: DateTime<Utc>,
     ) -> Result<Receipt, String> {
         let intent: Intent = serde_json::from_slice(intent)
             .map_err(|error| format!("stored intent of {}: {error}", key.id))?;
@@ -290,7 +303,7 @@ impl Engine {
             settle.ok_or_else(|| format!("{} has no function for outcomes", key.function))?;
         let outcome = self
             .effects
-            .perform(&intent.effect, self.remaining(started))
+            .perform(&intent.effect, self.remaining(deadline))
             .await
             .map_err(|error| error.to_string())?;
         let now = self.clock.now();
@@ -321,10 +334,8 @@ impl Engine {
         }
     }
 
-    /// What is left of a delivery's budget.
-    fn remaining(&self, started: DateTime<Utc>) -> Duration {
-        let spent = (self.clock.now() - started).to_std().unwrap_or_default();
-        DELIVERY_BUDGET.saturating_sub(spent)
+    fn remaining(&self, deadline: DateTime<Utc>) -> Duration {
+        (deadline - self.clock.now()).to_std().unwrap_or_default()
     }
 
     /// The view of an order.

@@ -13,6 +13,7 @@ use axum::{
     Router,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
     serve::ListenerExt,
@@ -71,7 +72,11 @@ pub fn router(engine: Arc<SetOnce<Engine>>) -> Router {
                 router.route(&format!("/{}", function.name), timer_route(function))
             }
             Trigger::Http { route, .. } => {
-                router.route(&format!("/api/{route}"), api::route(function))
+                let in_time = from_fn(|request, next: Next| in_time(next.run(request)));
+                router.route(
+                    &format!("/api/{route}"),
+                    api::route(function).layer(in_time),
+                )
             }
         });
     router

@@ -11,7 +11,7 @@ use crate::{
     store::{Answer, Due, Guard, Key, StoreError},
 };
 
-use super::{Engine, transaction::Transaction};
+use super::{DELIVERY_BUDGET, Engine, transaction::Transaction};
 
 /// How old a debt must be for the timer's sweep to pay it: older than any delivery that may still be paying it.
 pub const SWEEP_AFTER: Duration = Duration::from_secs(30);
@@ -52,7 +52,10 @@ impl Engine {
         let due = self.clock.now() - age;
         for (key, pending) in self.store.unfinished(due, SWEEP_LIMIT).await? {
             let settle = Function::named(&key.function).and_then(Function::settle);
-            match self.finish(&key, settle, pending, self.clock.now()).await {
+            match self
+                .finish(&key, settle, pending, self.clock.now() + DELIVERY_BUDGET)
+                .await
+            {
                 Ok(()) => swept.finished += 1,
                 Err(reason) => {
                     swept.pending += 1;
@@ -124,8 +127,13 @@ impl Engine {
             }
             Some(Answer::Unreadable(problem)) => return Err(problem),
         };
-        self.finish(&key, function.settle(), receipt.pending, now)
-            .await
-            .map(|()| looked_at)
+        self.finish(
+            &key,
+            function.settle(),
+            receipt.pending,
+            now + DELIVERY_BUDGET,
+        )
+        .await
+        .map(|()| looked_at)
     }
 }

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::problem::Problem;
 
@@ -17,6 +17,11 @@ pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
         HeaderValue::from_static("application/json"),
     );
     response
+}
+
+/// A JSON body for people who look at it with curl.
+pub(super) fn readable(status: StatusCode, body: &Value) -> Response {
+    json(status, format!("{body:#}\n"))
 }
 
 /// The invocation is done: what the host wants of a custom handler. `logs` appear in the invocation's log.

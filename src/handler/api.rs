@@ -1,7 +1,10 @@
 //! The HTTP API for customers and for people: place, look up, list and cancel orders.
 
 use axum::{
-    extract::{Path, Query, Request, State},
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
@@ -36,38 +39,36 @@ const MAX_LIMIT: usize = 200;
 /// The longest `Idempotency-Key`.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
+/// An order's id as it stands in the path.
+type IdInPath = Result<Path<String>, PathRejection>;
+
+/// What a list is asked for.
+type ListedBy = Result<Query<ListQuery>, QueryRejection>;
+
 /// The route of an HTTP function of the registry.
 pub(super) fn route(function: &'static Function) -> MethodRouter<App> {
     match function.name {
         "place-order" => post(move |State(app): State<App>, request: Request| async move {
-            place(app.engine().await, function, request)
-                .await
-                .unwrap_or_else(IntoResponse::into_response)
+            answered(place(app.engine().await, function, request).await)
         }),
         "cancel-order" => post(
-            move |State(app): State<App>, Path(id): Path<String>, headers: HeaderMap| async move {
-                cancel(app.engine().await, function, &id, &headers)
-                    .await
-                    .unwrap_or_else(IntoResponse::into_response)
+            move |State(app): State<App>, id: IdInPath, headers: HeaderMap| async move {
+                answered(cancel(app.engine().await, function, id, &headers).await)
             },
         ),
-        "get-order" => get(
-            |State(app): State<App>, Path(id): Path<String>| async move {
-                look_up(app.engine().await, &id)
-                    .await
-                    .unwrap_or_else(IntoResponse::into_response)
-            },
-        ),
-        "list-orders" => get(
-            |State(app): State<App>, Query(query): Query<ListQuery>| async move {
-                list(app.engine().await, &query)
-                    .await
-                    .unwrap_or_else(IntoResponse::into_response)
-            },
-        ),
+        "get-order" => get(|State(app): State<App>, id: IdInPath| async move {
+            answered(look_up(app.engine().await, id).await)
+        }),
+        "list-orders" => get(|State(app): State<App>, query: ListedBy| async move {
+            answered(list(app.engine().await, query).await)
+        }),
         // A test goes through the registry, so this is not reached.
         _ => axum::routing::any(|| async { StatusCode::NOT_IMPLEMENTED }),
     }
+}
+
+fn answered(result: Result<Response, Problem>) -> Response {
+    result.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn place(
@@ -188,7 +189,7 @@ fn check_prices(catalog: &Catalog, order: &Order) -> Result<(), Problem> {
 
 fn accepted(order_id: OrderId, status: Status) -> Response {
     let body = json!({ "orderId": order_id, "status": status });
-    let mut response = answer::json(StatusCode::ACCEPTED, body.to_string());
+    let mut response = answer::json(StatusCode::ACCEPTED, format!("{body}\n"));
     if let Ok(location) = HeaderValue::try_from(format!("/api/orders/{order_id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -211,8 +212,9 @@ fn unavailable(error: StoreError) -> Problem {
     )
 }
 
-fn parse_id(id: &str) -> Result<OrderId, Problem> {
-    Uuid::try_parse(id).map(OrderId).map_err(|_| {
+fn parse_id(id: IdInPath) -> Result<OrderId, Problem> {
+    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
+    id.map(OrderId).ok_or_else(|| {
         let invalid = Invalid::new("orderId", "must be a UUID");
         Problem::invalid(StatusCode::BAD_REQUEST, "Invalid order id", &invalid)
     })
@@ -226,7 +228,7 @@ fn unknown(order_id: OrderId) -> Problem {
     )
 }
 
-async fn look_up(engine: &Engine, id: &str) -> Result<Response, Problem> {
+async fn look_up(engine: &Engine, id: IdInPath) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;
     let view = engine
         .order(order_id)
@@ -253,7 +255,7 @@ async fn look_up(engine: &Engine, id: &str) -> Result<Response, Problem> {
             fields.insert("parked".to_owned(), json!(parked));
         }
     }
-    Ok(answer::json(StatusCode::OK, body.to_string()))
+    Ok(answer::readable(StatusCode::OK, &body))
 }
 
 #[derive(Debug, Deserialize)]
@@ -263,7 +265,7 @@ struct ListQuery {
     after: Option<String>,
 }
 
-async fn list(engine: &Engine, query: &ListQuery) -> Result<Response, Problem> {
+async fn list(engine: &Engine, query: ListedBy) -> Result<Response, Problem> {
     let query = order_query(query).map_err(|invalid| {
         Problem::invalid(StatusCode::BAD_REQUEST, "Invalid query parameter", &invalid)
     })?;
@@ -278,13 +280,14 @@ async fn list(engine: &Engine, query: &ListQuery) -> Result<Response, Problem> {
         .last()
         .filter(|_| !complete)
         .map(|last| last.order_id);
-    Ok(answer::json(
+    Ok(answer::readable(
         StatusCode::OK,
-        json!({ "orders": orders, "next": next }).to_string(),
+        &json!({ "orders": orders, "next": next }),
     ))
 }
 
-fn order_query(query: &ListQuery) -> Result<OrderQuery, Invalid> {
+fn order_query(query: ListedBy) -> Result<OrderQuery, Invalid> {
+    let Query(query) = query.map_err(|error| Invalid::new("query", error.body_text()))?;
     let status = query
         .status
         .as_deref()
@@ -330,7 +333,7 @@ fn too_late(reason: &str) -> Problem {
 async fn cancel(
     engine: &Engine,
     function: &'static Function,
-    id: &str,
+    id: IdInPath,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;

@@ -124,7 +124,10 @@ impl Invocation<'_> {
             Some(invalid) => {
                 Problem::invalid(StatusCode::BAD_REQUEST, "Invalid event", &invalid).into_response()
             }
-            None => answer::json(StatusCode::OK, json!({ "results": results }).to_string()),
+            None => answer::json(
+                StatusCode::OK,
+                format!("{}\n", json!({ "results": results })),
+            ),
         }
     }
 

@@ -71,8 +71,9 @@ fn status<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S:
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response =
-            (self.status, serde_json::to_vec(&self).unwrap_or_default()).into_response();
+        let mut body = serde_json::to_vec(&self).unwrap_or_default();
+        body.push(b'\n');
+        let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

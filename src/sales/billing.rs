@@ -221,3 +221,147 @@ pub fn cancel(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        events::{Line, MAX_AMOUNT, Quantity, Sku, samples},
+        sales::{Catalog, Decision},
+    };
+
+    /// What billing says to the sample order after a change, with a catalog after a change.
+    fn billed(
+        change_catalog: impl FnOnce(&mut Catalog),
+        change_order: impl FnOnce(&mut Order),
+    ) -> serde_json::Value {
+        let mut catalog = Catalog::from_json(Catalog::DEVELOPMENT).unwrap();
+        change_catalog(&mut catalog);
+        let mut order = samples::order(samples::ORDER_ID);
+        change_order(&mut order);
+        let context = Context {
+            catalog: &catalog,
+            time: samples::time(),
+            event_id: "1",
+        };
+        match bill(&context, None, &OrderPlaced { order }) {
+            Verdict::Accept(Decision { events, effect, .. }) => {
+                assert_eq!((events.len(), effect), (1, None));
+                events[0].data.clone()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn amount(minor_units: i64) -> Amount {
+        Amount::from_minor_units(minor_units).unwrap()
+    }
+
+    /// One line of a made-up article.
+    fn line(unit_amount: i64, quantity: i64) -> Line {
+        Line {
+            sku: Sku::try_from("X".to_owned()).unwrap(),
+            quantity: Quantity::try_from(quantity).unwrap(),
+            unit_amount: amount(unit_amount),
+        }
+    }
+
+    fn listed(catalog: &mut Catalog, unit_amount: i64) {
+        for prices in catalog.prices.values_mut() {
+            prices.insert(line(1, 1).sku, amount(unit_amount));
+        }
+    }
+
+    #[test]
+    fn tax_is_rounded_half_up_for_each_line() {
+        // 19 % of 50 is 9.5, of 25 is 4.75: each line becomes a whole cent before they are added.
+        for (unit_amount, lines, tax) in
+            [(50, 1, 10), (50, 3, 30), (25, 2, 10), (21, 1, 4), (2, 1, 0)]
+        {
+            let data = billed(
+                |catalog| listed(catalog, unit_amount),
+                |order| order.lines = vec![line(unit_amount, 1); lines],
+            );
+            assert_eq!(data["invoice"]["taxAmount"], tax, "{lines} × {unit_amount}");
+            let net = unit_amount * i64::try_from(lines).unwrap();
+            assert_eq!(data["invoice"]["totalAmount"], net + tax);
+        }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_country_of_delivery() {
+        for (country, tax) in [("DE", 1708 + 741), ("GB", 1798 + 780), ("CH", 728 + 316)] {
+            let data = billed(
+                |_| {},
+                |order| order.ship_to.country = country.to_owned().try_into().unwrap(),
+            );
+            assert_eq!(data["invoice"]["taxAmount"], tax, "{country}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_billed_is_rejected_with_its_reason() {
+        type Case = (&'static str, fn(&mut Catalog), fn(&mut Order));
+        let cases: [Case; 7] = [
+            (
+                "unknownCountry",
+                |catalog| catalog.tax_rates.clear(),
+                |_| {},
+            ),
+            ("unknownCurrency", |catalog| catalog.prices.clear(), |_| {}),
+            (
+                "unknownSku",
+                |catalog| catalog.prices.values_mut().for_each(BTreeMap::clear),
+                |_| {},
+            ),
+            (
+                "priceDiffers",
+                |_| {},
+                |order| order.lines[1].unit_amount = amount(1949),
+            ),
+            (
+                "nothingToCharge",
+                |catalog| listed(catalog, 0),
+                |order| order.lines = vec![line(0, 1)],
+            ),
+            (
+                "amountTooLarge",
+                |catalog| listed(catalog, MAX_AMOUNT),
+                |order| order.lines = vec![line(MAX_AMOUNT, 2)],
+            ),
+            (
+                "amountTooLarge",
+                |catalog| listed(catalog, MAX_AMOUNT),
+                |order| order.lines = vec![line(MAX_AMOUNT, 1)],
+            ),
+        ];
+        for (reason, change_catalog, change_order) in cases {
+            let data = billed(change_catalog, change_order);
+            assert_eq!(data["reasonCode"], reason, "{data}");
+            assert!(!data["detail"].as_str().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_placed_order_is_billed_once() {
+        let catalog = Catalog::from_json(Catalog::DEVELOPMENT).unwrap();
+        let context = Context {
+            catalog: &catalog,
+            time: samples::time(),
+            event_id: "1",
+        };
+        let order = samples::order(samples::ORDER_ID);
+        for state in [Billing::Rejected, Billing::Voided, Billing::Credited] {
+            let verdict = bill(
+                &context,
+                Some(&state),
+                &OrderPlaced {
+                    order: order.clone(),
+                },
+            );
+            assert_eq!(verdict, Verdict::Ignore("already billed or refused"));
+        }
+    }
+}

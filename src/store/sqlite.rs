@@ -4,6 +4,7 @@
 //! and commits once, so that one flush to disk serves many events (group commit). Nothing is acknowledged before it
 //! is on disk: write-ahead log, `synchronous = FULL`.
 
+mod answer;
 mod writer;
 
 use std::{
@@ -79,16 +80,13 @@ impl SqliteStore {
             .map(PathBuf::from)
     }
 
-    fn send<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
-    ) -> BoxFuture<'_, Result<T, StoreError>> {
+    fn send(&self, job: impl FnOnce(answer::Sender) -> Job) -> BoxFuture<'_, answer::Outcome> {
         let (answer, answered) = oneshot::channel();
         let sent = self.jobs.send(job(answer));
         Box::pin(async move {
             let gone = || StoreError::Unavailable("the writing thread has ended".to_owned());
             sent.map_err(|_| gone())?;
-            answered.await.map_err(|_| gone())?
+            answered.await.map_err(|_| gone())?.take()
         })
     }
 
@@ -164,10 +162,11 @@ impl Store for SqliteStore {
     }
 
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.send(|answer| Job::Park {
+        let parking = self.send(|answer| Job::Park {
             parked: Box::new(parked),
             answer,
-        })
+        });
+        Box::pin(async move { parking.await.map(drop) })
     }
 
     fn unfinished(

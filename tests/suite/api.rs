@@ -58,8 +58,11 @@ async fn the_same_idempotency_key_is_the_same_order() {
 #[tokio::test]
 async fn an_order_is_accepted_while_the_topic_is_away() {
     let handler = Handler::start().await;
-    handler.topic.fail_with(400);
-    let answer = handler.place(&new_order()).await;
+    // 503 is tried again, but a customer does not wait for as long as a delivery may.
+    handler.topic.fail_with(503);
+    let patience = orderflow::engine::DELIVERY_BUDGET / 2;
+    let answer = tokio::time::timeout(patience, handler.place(&new_order())).await;
+    let answer = answer.expect("an answer before a delivery's budget is spent");
     assert_eq!(answer.status, 202, "it is durable: {answer:?}");
     assert_eq!(
         handler.get(answer.header("location")).await.json()["status"],

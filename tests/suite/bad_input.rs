@@ -343,6 +343,14 @@ async fn a_request_that_is_no_order_is_explained() {
         .get("/api/orders?after=x")
         .await
         .assert_problem(400, "UUID");
+    handler
+        .get("/api/orders?limit=1&limit=2")
+        .await
+        .assert_problem(400, "duplicate field");
+    handler
+        .get("/api/orders/%ff")
+        .await
+        .assert_problem(400, "must be a UUID");
     Answer::of(handler.post("/api/orders/42/cancel"))
         .await
         .assert_problem(400, "must be a UUID");

@@ -122,6 +122,20 @@ async fn an_effect_without_an_answer_is_asked_for_again_under_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_panic_is_answered_with_500_and_the_event_comes_again() {
+    let handler = Handler::start().await;
+    handler.world.set_panicking(true);
+    let answer = handler.invoke("payment", sample("BillingCompleted")).await;
+    answer.assert_problem(500, "this is a bug");
+    handler.world.set_panicking(false);
+    handler
+        .invoke("payment", sample("BillingCompleted"))
+        .await
+        .assert_done();
+    assert_eq!(handler.topic.names(), ["PaymentSuccessful"]);
+}
+
+#[tokio::test]
 async fn a_charge_that_outlives_the_order_is_paid_back() {
     let handler = Handler::start().await;
     handler.world.set_away(true);

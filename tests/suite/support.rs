@@ -129,6 +129,7 @@ impl Clock for TestClock {
 #[derive(Default)]
 pub struct World {
     away: AtomicBool,
+    panicking: AtomicBool,
     /// How many charges are declined from now on for want of funds.
     short_of_funds: AtomicU16,
     performed: Mutex<Vec<Uuid>>,
@@ -137,6 +138,10 @@ pub struct World {
 impl World {
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    pub fn set_panicking(&self, panicking: bool) {
+        self.panicking.store(panicking, Ordering::SeqCst);
     }
 
     /// Declines so many charges from now on, since the account does not cover them.
@@ -156,6 +161,7 @@ impl Effects for World {
         effect: &'a Effect,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
+        assert!(!self.panicking.load(Ordering::SeqCst), "a bug");
         if self.away.load(Ordering::SeqCst) {
             return Box::pin(ready(Err(EffectError {
                 service: "payment provider",

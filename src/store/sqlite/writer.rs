@@ -7,8 +7,8 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::oneshot;
 
+use super::answer::{Outcome, Sender, tell};
 use crate::{
     sales::verdict::SharedRows,
     store::{
@@ -26,23 +26,11 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Something to be written.
 pub(super) enum Job {
     /// A piece of work.
-    Transact {
-        work: Box<dyn Work>,
-        answer: oneshot::Sender<Result<Receipt, StoreError>>,
-    },
+    Transact { work: Box<dyn Work>, answer: Sender },
     /// What was in the outbox up to a step is published.
     Published { key: Key, step: Step },
     /// Something can never succeed.
-    Park {
-        parked: Box<Parked>,
-        answer: oneshot::Sender<Result<(), StoreError>>,
-    },
-}
-
-/// What a job came to, kept back until it is on disk.
-enum Done {
-    Receipt(Receipt),
-    Nothing,
+    Park { parked: Box<Parked>, answer: Sender },
 }
 
 /// Where a row of the state stands, and its inbox.
@@ -89,36 +77,35 @@ impl Writer {
     /// Writes a group in one transaction. If that fails, each job gets a transaction of its own, so that one
     /// job's fault is nobody else's.
     fn write(&self, group: Vec<Job>) {
-        match self.commit(&group) {
-            Ok(done) => {
-                for (job, done) in group.into_iter().zip(done) {
-                    job.answer(Ok(done));
-                }
-            }
-            Err(_) if group.len() > 1 => {
-                for job in group {
-                    self.write(vec![job]);
-                }
-            }
-            Err(error) => {
-                for job in group {
-                    job.answer(Err(error.clone()));
-                }
-            }
-        }
+        let outcomes: Vec<Outcome> = match self.commit(&group) {
+            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
+            Err(error) if group.len() == 1 => vec![Err(error)],
+            Err(_) => group.iter().map(|job| self.commit_alone(job)).collect(),
+        };
+        let answers = group.into_iter().zip(outcomes);
+        tell(
+            answers
+                .filter_map(|(job, outcome)| job.answer(outcome))
+                .collect(),
+        );
     }
 
-    fn commit(&self, group: &[Job]) -> Result<Vec<Done>, StoreError> {
+    fn commit_alone(&self, job: &Job) -> Outcome {
+        let receipts = self.commit(std::slice::from_ref(job))?;
+        Ok(receipts.into_iter().next().unwrap_or_default())
+    }
+
+    fn commit(&self, group: &[Job]) -> Result<Vec<Receipt>, StoreError> {
         if group.is_empty() {
             return Ok(Vec::new());
         }
-        let run = || -> rusqlite::Result<Vec<Done>> {
+        let run = || -> rusqlite::Result<Vec<Receipt>> {
             self.execute("BEGIN IMMEDIATE", [])?;
-            let done: rusqlite::Result<Vec<_>> =
+            let receipts: rusqlite::Result<Vec<_>> =
                 group.iter().map(|job| self.run_job(job)).collect();
-            let done = done?;
+            let receipts = receipts?;
             self.execute("COMMIT", [])?;
-            Ok(done)
+            Ok(receipts)
         };
         // A panicking decision is a bug; it must not take the store away from everybody else.
         let outcome = catch_unwind(AssertUnwindSafe(run));
@@ -127,7 +114,7 @@ impl Writer {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         match outcome {
-            Ok(Ok(done)) => Ok(done),
+            Ok(Ok(receipts)) => Ok(receipts),
             Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
             Err(_) => Err(StoreError::Unavailable(
                 "a decision panicked; this is a bug".to_owned(),
@@ -139,16 +126,16 @@ impl Writer {
         self.connection.prepare_cached(sql)?.execute(values)
     }
 
-    fn run_job(&self, job: &Job) -> rusqlite::Result<Done> {
+    fn run_job(&self, job: &Job) -> rusqlite::Result<Receipt> {
         match job {
-            Job::Transact { work, .. } => self.transact(work.as_ref()).map(Done::Receipt),
+            Job::Transact { work, .. } => self.transact(work.as_ref()),
             Job::Published { key, step } => {
                 self.published(key, *step)?;
-                Ok(Done::Nothing)
+                Ok(Receipt::default())
             }
             Job::Park { parked, .. } => {
                 self.park(parked)?;
-                Ok(Done::Nothing)
+                Ok(Receipt::default())
             }
         }
     }
@@ -386,20 +373,15 @@ impl Job {
         }
     }
 
-    fn answer(self, done: Result<Done, StoreError>) {
-        // Whoever asked may have gone away; the work is done all the same.
-        match (self, done) {
-            (Self::Transact { answer, .. }, Ok(Done::Receipt(receipt))) => {
-                drop(answer.send(Ok(receipt)));
-            }
-            (Self::Transact { answer, .. }, Ok(Done::Nothing)) => {
-                drop(answer.send(Ok(Receipt::default())));
-            }
-            (Self::Transact { answer, .. }, Err(error)) => drop(answer.send(Err(error))),
-            (Self::Park { answer, .. }, done) => drop(answer.send(done.map(|_| ()))),
-            (Self::Published { .. }, Ok(_)) => {}
-            (Self::Published { key, .. }, Err(error)) => {
-                tracing::warn!(event = key.id, %error, "not marked as published; its events will go out again");
+    /// Where its outcome goes.
+    fn answer(self, outcome: Outcome) -> Option<(Sender, Outcome)> {
+        match self {
+            Self::Transact { answer, .. } | Self::Park { answer, .. } => Some((answer, outcome)),
+            Self::Published { key, .. } => {
+                if let Err(error) = outcome {
+                    tracing::warn!(event = key.id, %error, "not marked as published; its events will go out again");
+                }
+                None
             }
         }
     }
