@@ -337,6 +337,15 @@ impl Search {
             shared: shared.clone(),
         };
         loaded.shared.retain(|key, _| needed.contains(key));
+        if input == Input::Reminder {
+            let early = samples::time() - Duration::days(1);
+            let context = Context {
+                time: early,
+                ..context
+            };
+            let looked_at = subject.decide(&context, &loaded).unwrap();
+            assert!(matches!(looked_at, Verdict::Ignore(_)), "before it is due");
+        }
         let step = match subject.decide(&context, &loaded).unwrap() {
             Verdict::Accept(decision) => {
                 // Or the sweep would find the order due for ever.
