@@ -25,5 +25,6 @@ pub mod functions;
 pub mod handler;
 pub mod publish;
 pub mod sales;
+pub mod simulate;
 pub mod store;
 pub mod telemetry;

@@ -27,7 +27,7 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    own: BTreeMap<(&'static str, OrderId), Own>,
+    own: BTreeMap<(OrderId, &'static str), Own>,
     shared: BTreeMap<(&'static str, String), Vec<u8>>,
     /// The own rows that have a reminder, earliest first.
     due: BTreeSet<(DateTime<Utc>, &'static str, OrderId)>,
@@ -49,12 +49,36 @@ impl MemoryStore {
         // Every change is made by one call that does not panic half way, so a poisoned lock guards whole data.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether nothing is pending for an order, and nobody wants to look at it again.
+    pub fn is_done_with(&self, order_id: OrderId) -> bool {
+        let tables = self.tables();
+        tables.rows_of(order_id).all(|(_, own)| {
+            let pending = |key| tables.pending.contains_key(key);
+            own.reminder.is_none() && !own.inbox.iter().any(pending)
+        })
+    }
+
+    /// Forgets an order that the store is done with, lest memory grow with every order of a long simulation.
+    pub fn forget(&self, order_id: OrderId) {
+        let mut tables = self.tables();
+        let rows: Vec<_> = tables.rows_of(order_id).map(|(row, _)| *row).collect();
+        for row in rows {
+            tables.own.remove(&row);
+        }
+        tables.orders.remove(&order_id);
+    }
 }
 
 impl Tables {
+    fn rows_of(&self, order_id: OrderId) -> impl Iterator<Item = (&(OrderId, &'static str), &Own)> {
+        let of_order = move |row: &(&(OrderId, &str), &Own)| row.0.0 == order_id;
+        self.own.range((order_id, "")..).take_while(of_order)
+    }
+
     fn transact(&mut self, work: &dyn Work) -> Receipt {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
-        let own = self.own.get(&(owner, order_id));
+        let own = self.own.get(&(order_id, owner));
         let pending = self.pending(key);
         let done = match work.guard() {
             Guard::NewEvent => own.is_some_and(|own| own.inbox.contains(key)),
@@ -84,7 +108,7 @@ impl Tables {
 
     fn write(&mut self, work: &dyn Work, pending: Pending, writes: Writes) -> Receipt {
         let (key, (owner, order_id)) = (work.key().clone(), work.own_row());
-        let own = self.own.entry((owner, order_id)).or_default();
+        let own = self.own.entry((order_id, owner)).or_default();
         own.inbox.insert(key.clone());
         if let Some(body) = writes.own {
             own.body = Some(body);
@@ -152,7 +176,7 @@ impl Tables {
     fn due(&self, until: DateTime<Utc>, limit: usize) -> Vec<Due> {
         let due = self.due.iter().take_while(|(at, ..)| *at <= until);
         let found = due.filter_map(|(_, owner, order_id)| {
-            let reminder = self.own.get(&(*owner, *order_id))?.reminder.clone()?;
+            let reminder = self.own.get(&(*order_id, *owner))?.reminder.clone()?;
             Some(Due {
                 owner: (*owner).to_owned(),
                 order_id: *order_id,
@@ -216,7 +240,7 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(self
             .tables()
             .own
-            .get(&(owner, order_id))
+            .get(&(order_id, owner))
             .and_then(|own| own.body.clone()))))
     }
 

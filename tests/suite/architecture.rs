@@ -36,6 +36,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    (
+        "simulate",
+        &[
+            "cloud_event",
+            "engine",
+            "events",
+            "functions",
+            "publish",
+            "sales",
+            "store",
+        ],
+    ),
     ("artifacts", &["cloud_event", "events", "functions"]),
     ("config", &["sales"]),
     ("telemetry", &["config"]),

@@ -25,5 +25,6 @@ mod reachable;
 mod registry;
 mod saga;
 mod search;
+mod simulation;
 mod support;
 mod wire;

@@ -1,0 +1,162 @@
+//! What truly happened to one order, as seen from outside the application: by Event Grid, the store, the payment
+//! provider and the carrier.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use cloudevents::{AttributesReader, Event};
+use uuid::Uuid;
+
+use crate::{
+    events::{Amount, BillingCompleted, Order, Payload, decode},
+    sales::{Outcome, status::Status},
+    store::Key,
+};
+
+use super::{agenda::Micros, random::Random};
+
+/// What truly happened to one order.
+pub(super) struct Account {
+    /// What the customer ordered.
+    pub(super) order: Order,
+    /// When the customer first asked for it.
+    pub(super) entered: Micros,
+    /// The chance of all that belongs to it.
+    pub(super) random: Random,
+    /// How many deliveries, requests and wishes are under way.
+    pub(super) under_way: u64,
+    /// Every event that the topic took, oldest first.
+    pub(super) events: Vec<Published>,
+    /// Every delivery that was decided on.
+    pub(super) decided: Vec<Decided>,
+    /// The idempotency keys of the effects that were committed as intents.
+    pub(super) intents: Vec<Uuid>,
+    /// What provider and carrier answered under each idempotency key.
+    pub(super) performed: Vec<(Uuid, Outcome)>,
+    /// The captures that took place.
+    pub(super) captures: Vec<Amount>,
+    /// The refunds that took place.
+    pub(super) refunds: Vec<Amount>,
+    /// Whether the provider refused a refund for good.
+    pub(super) refund_refused: bool,
+    /// How many parcels the carrier has.
+    pub(super) parcels: u32,
+    /// How many pieces of each article are set aside for it.
+    pub(super) held: BTreeMap<String, u64>,
+    /// How many pieces of each article have left for it.
+    pub(super) shipped: BTreeMap<String, u64>,
+    /// Whether shipping has learnt that the parcel is not to leave, before it called the carrier.
+    pub(super) shipping_closed: bool,
+    /// The last status that was committed.
+    pub(super) status: Option<Status>,
+    /// How it stood when it first came to rest, while its archive is being replayed.
+    pub(super) at_rest: Option<Snapshot>,
+    /// Whether its archive was replayed, or is not to be.
+    pub(super) replayed: bool,
+    /// When it last came to rest.
+    pub(super) rested: Micros,
+}
+
+/// An event that the topic took.
+pub(super) struct Published {
+    /// As it was sent.
+    pub(super) bytes: Bytes,
+    /// As it is delivered.
+    pub(super) event: Arc<Event>,
+}
+
+/// A delivery that was decided on.
+pub(super) struct Decided {
+    /// Which.
+    pub(super) key: Key,
+    /// The events that were committed with it.
+    pub(super) outboxes: Vec<Vec<u8>>,
+    /// Whether an effect is intended and its outcome not decided on.
+    pub(super) intends: bool,
+}
+
+/// All of an order that a replay could change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) rows: Vec<Option<Vec<u8>>>,
+    pub(super) events: usize,
+    pub(super) captures: usize,
+    pub(super) refunds: usize,
+    pub(super) parcels: u32,
+    pub(super) held: BTreeMap<String, u64>,
+    pub(super) shipped: BTreeMap<String, u64>,
+}
+
+impl Account {
+    /// Nothing has happened yet.
+    pub(super) fn new(order: Order, entered: Micros, random: Random) -> Self {
+        Self {
+            order,
+            entered,
+            random,
+            under_way: 0,
+            events: Vec::new(),
+            decided: Vec::new(),
+            intents: Vec::new(),
+            performed: Vec::new(),
+            captures: Vec::new(),
+            refunds: Vec::new(),
+            refund_refused: false,
+            parcels: 0,
+            held: BTreeMap::new(),
+            shipped: BTreeMap::new(),
+            shipping_closed: false,
+            status: None,
+            at_rest: None,
+            replayed: false,
+            rested: 0,
+        }
+    }
+
+    /// The event of that id.
+    pub(super) fn event(&self, id: &str) -> Option<&Published> {
+        self.events.iter().find(|known| known.event.id() == id)
+    }
+
+    /// Whether an event of that type was published.
+    pub(super) fn has_event<E: Payload>(&self) -> bool {
+        self.events.iter().any(|known| known.event.ty() == E::TYPE)
+    }
+
+    /// What the invoice asks for.
+    pub(super) fn invoiced(&self) -> Option<Amount> {
+        let billed = self
+            .events
+            .iter()
+            .find(|known| known.event.ty() == BillingCompleted::TYPE)?;
+        let billed: BillingCompleted = decode(&billed.event).ok()?;
+        Some(billed.invoice.total_amount)
+    }
+
+    /// The delivery of that key, if it was decided on.
+    pub(super) fn decided(&self, key: &Key) -> Option<&Decided> {
+        self.decided.iter().find(|decided| decided.key == *key)
+    }
+
+    /// How many pieces of each article were ordered.
+    pub(super) fn pieces(&self) -> BTreeMap<String, u64> {
+        let mut pieces = BTreeMap::new();
+        for line in &self.order.lines {
+            *pieces.entry(line.sku.to_string()).or_default() += u64::from(line.quantity.get());
+        }
+        pieces
+    }
+
+    /// How it stands.
+    pub(super) fn snapshot(&self, rows: Vec<Option<Vec<u8>>>) -> Snapshot {
+        Snapshot {
+            rows,
+            events: self.events.len(),
+            captures: self.captures.len(),
+            refunds: self.refunds.len(),
+            parcels: self.parcels,
+            held: self.held.clone(),
+            shipped: self.shipped.clone(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The simulated store: the store in memory, reached over a bad connection, and watched.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use futures_util::{FutureExt, future::BoxFuture};
+
+use crate::{
+    events::OrderId,
+    sales::status::Summary,
+    store::{
+        Change, Due, Guard, Key, Loaded, OrderQuery, Parked, Pending, Receipt, Step, Store,
+        StoreError, Work, memory::MemoryStore,
+    },
+};
+
+use super::{
+    agenda::{MILLISECOND, Micros, SECOND},
+    bugs::{self, Bug},
+    customers,
+    faults::Fault,
+    world::{SharedWorld, World},
+};
+
+/// How long the store's client waits for an answer.
+const TIMEOUT: Micros = 4 * SECOND;
+
+/// The store as the application sees it.
+pub(super) struct WatchedStore {
+    pub(super) world: SharedWorld,
+    pub(super) rows: Arc<MemoryStore>,
+}
+
+fn refused() -> StoreError {
+    StoreError::Unavailable("refused".to_owned())
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Unavailable("no answer in time".to_owned())
+}
+
+/// What goes wrong with one call.
+struct CallFaults {
+    refused: bool,
+    timeout: bool,
+    stalled: Option<Micros>,
+    unanswered: bool,
+}
+
+impl World {
+    fn store_faults(&mut self) -> CallFaults {
+        let refused = self.strikes(Fault::StoreRefused);
+        let timeout = self.strikes(Fault::StoreTimeout);
+        let unanswered = self.strikes(Fault::StoreUnanswered);
+        let stalled = self
+            .strikes(Fault::StoreStalled)
+            .then(|| self.latency(31 * SECOND, 120 * SECOND));
+        if let Some(stall) = stalled.filter(|_| !refused && !timeout) {
+            *self.stalls.entry(self.running.task).or_default() += stall;
+        }
+        CallFaults {
+            refused,
+            timeout,
+            stalled,
+            unanswered,
+        }
+    }
+}
+
+impl WatchedStore {
+    /// Makes a call to the store that writes.
+    async fn call<T>(&self, run: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let world = &self.world;
+        world.pause_between(MILLISECOND, 20 * MILLISECOND).await;
+        let faults = world.lock().store_faults();
+        if faults.refused {
+            return Err(refused());
+        }
+        if faults.timeout {
+            world.pause(TIMEOUT).await;
+            return Err(no_answer());
+        }
+        if let Some(stall) = faults.stalled {
+            world.pause(stall).await;
+        }
+        let result = run();
+        if faults.unanswered {
+            world.pause(TIMEOUT).await;
+            return Err(no_answer());
+        }
+        world.pause_between(MILLISECOND, 20 * MILLISECOND).await;
+        result
+    }
+
+    fn commit(&self, work: Box<dyn Work>) -> Result<Receipt, StoreError> {
+        let key = bugs::stored_key(&self.world.lock(), work.key(), work.guard());
+        let lost_intent = Arc::new(Mutex::new(None));
+        let watched = WatchedWork {
+            work,
+            key,
+            world: self.world.clone(),
+            lost_intent: lost_intent.clone(),
+        };
+        let mut receipt = ready(self.rows.transact(Box::new(watched)))?;
+        let mut lost_intent = lost_intent.lock().unwrap_or_else(PoisonError::into_inner);
+        receipt.pending.intent = receipt.pending.intent.or(lost_intent.take());
+        Ok(receipt)
+    }
+}
+
+/// What the store in memory has to say: it never waits.
+fn ready<T>(answer: BoxFuture<'_, Result<T, StoreError>>) -> Result<T, StoreError> {
+    answer.now_or_never().unwrap_or_else(|| Err(no_answer()))
+}
+
+impl Store for WatchedStore {
+    fn transact(&self, work: Box<dyn Work>) -> BoxFuture<'_, Result<Receipt, StoreError>> {
+        Box::pin(self.call(|| self.commit(work)))
+    }
+
+    fn published(&self, key: &Key, step: Step) {
+        let key = {
+            let mut world = self.world.lock();
+            if world.strikes(Fault::MarkLost) {
+                return;
+            }
+            bugs::stored_key(&world, key, Guard::NewEvent)
+        };
+        self.rows.published(&key, step);
+    }
+
+    fn park(&self, _: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.call(|| {
+            self.world.lock().counts.parked += 1;
+            Ok(())
+        }))
+    }
+
+    fn unfinished(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
+        Box::pin(self.call(move || ready(self.rows.unfinished(before, limit))))
+    }
+
+    fn due(
+        &self,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>> {
+        Box::pin(self.call(move || ready(self.rows.due(until, limit))))
+    }
+
+    fn row(
+        &self,
+        owner: &'static str,
+        order_id: OrderId,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(self.call(move || ready(self.rows.row(owner, order_id))))
+    }
+
+    fn orders(&self, query: OrderQuery) -> BoxFuture<'_, Result<Vec<Summary>, StoreError>> {
+        Box::pin(self.call(move || ready(self.rows.orders(query))))
+    }
+
+    fn parked(&self, order_id: OrderId) -> BoxFuture<'_, Result<Vec<Parked>, StoreError>> {
+        Box::pin(self.call(move || ready(self.rows.parked(order_id))))
+    }
+}
+
+/// A piece of work whose decision is watched.
+struct WatchedWork {
+    work: Box<dyn Work>,
+    key: Key,
+    world: SharedWorld,
+    /// An intent that a bug keeps out of the store, but not from the caller.
+    lost_intent: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+impl Work for WatchedWork {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn guard(&self) -> Guard {
+        if self.world.lock().has(Bug::NoIntent) {
+            return Guard::NewEvent;
+        }
+        self.work.guard()
+    }
+
+    fn own_row(&self) -> (&'static str, OrderId) {
+        self.work.own_row()
+    }
+
+    fn shared_rows(&self, own: Option<&[u8]>) -> Vec<String> {
+        self.work.shared_rows(own)
+    }
+
+    fn apply(&self, loaded: &Loaded) -> Change {
+        let (owner, order) = self.own_row();
+        let bug = self.world.lock().scenario.bug;
+        let change = match bug {
+            Some(bug) => self.work.apply(&bugs::seen(bug, owner, loaded)),
+            None => self.work.apply(loaded),
+        };
+        let mut world = self.world.lock();
+        let mut writes = match change {
+            Change::Nothing(answer) => {
+                world.note(customers::number(order), || {
+                    format!("  {owner}: {answer:?}")
+                });
+                return Change::Nothing(answer);
+            }
+            Change::Write(writes) => writes,
+        };
+        bugs::spoil(&mut world, order, &self.key, loaded, &mut writes);
+        if bug == Some(Bug::NoIntent) {
+            let mut lost = self
+                .lost_intent
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *lost = writes.intent.take();
+        }
+        world.decided(
+            self.work.key(),
+            self.work.guard(),
+            (owner, order),
+            loaded,
+            &writes,
+        );
+        Change::Write(writes)
+    }
+}
