@@ -230,6 +230,8 @@ impl World {
             .collect();
         self.counts.replayed += 1;
         self.note(order, || "its archive is replayed".to_owned());
+        // It comes to rest again even if nothing of it is chosen.
+        self.begin(order);
         for event in &events {
             for function in subscribers(event) {
                 for _ in 0..self.random(Some(order)).below(3) {
@@ -238,6 +240,7 @@ impl World {
                 }
             }
         }
+        self.end(order);
     }
 
     /// Tries to deliver a letter: what is to run, if the attempt reaches the function.
