@@ -9,6 +9,7 @@
 //! - [`store`], [`publish`], [`effects`]: the engine's ports to the outside and what stands behind them
 //! - [`cloud_event`], [`handler`]: the HTTP side of `orderflow serve`
 //! - [`dev`]: a local Event Grid and a stand-in for the Functions host
+//! - [`simulate`]: the engine in a simulated, hostile world, and what must hold there
 //! - [`artifacts`], [`config`], [`telemetry`], [`cli`]: files, settings, logs and the command line
 //!
 //! Dependencies point inwards: `sales` knows only `events`; the engine knows both; the rim knows the engine.

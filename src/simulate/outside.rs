@@ -15,8 +15,8 @@ use crate::{
 };
 
 use super::{
-    account::Account,
-    agenda::{HOUR, MILLISECOND, Micros, SECOND},
+    account::{Account, Performed},
+    agenda::{DAY, HOUR, MILLISECOND, Micros, SECOND},
     bugs::{self, Bug},
     customers::{self, UNDELIVERABLE},
     faults::Fault,
@@ -26,6 +26,9 @@ use super::{
 
 /// What a charge whose refund is to fail is called.
 const UNREFUNDABLE: &str = "unrefundable";
+
+/// How long provider and carrier remember an idempotency key: as long as Stripe does at least.
+const KEY_MEMORY: Micros = DAY;
 
 /// Payment provider and carrier.
 pub(super) struct Outside(pub(super) SharedWorld);
@@ -118,12 +121,16 @@ impl World {
         if self.has(Bug::RefundTwice) && matches!(effect, Effect::Refund(_)) {
             key = bugs::another_key(self.random(Some(number)));
         }
+        let now = self.agenda.now();
         let Some(account) = self.accounts.get_mut(&number) else {
             return bugs::failure(effect);
         };
-        let known = account.performed.iter().find(|(known, _)| *known == key);
-        if let Some((_, outcome)) = known {
-            return outcome.clone();
+        let known = account
+            .performed
+            .iter()
+            .find(|known| known.key == key && now < known.at + KEY_MEMORY);
+        if let Some(known) = known {
+            return known.outcome.clone();
         }
         let outcome = match effect {
             Effect::Charge(charge) => capture(account, charge),
@@ -141,7 +148,11 @@ impl World {
                 }
             }
         };
-        account.performed.push((key, outcome.clone()));
+        account.performed.push(Performed {
+            key,
+            at: now,
+            outcome: outcome.clone(),
+        });
         self.note(number, || {
             format!("  outside: {} {outcome:?}", name(effect))
         });

@@ -46,6 +46,9 @@ const REPLAYED: u8 = 12;
 /// How likely a process that was killed starts again at once and finishes what was left, in percent.
 const RESTARTED: u8 = 5;
 
+/// How many processes share what is to be done.
+const PROCESSES: u64 = 3;
+
 /// Whose rows an order has.
 const OWNERS: [&str; 5] = [
     Billing::OWNER,
@@ -307,8 +310,29 @@ impl Runner {
         }
     }
 
-    /// A process is killed. The host notices at once, and another process takes over.
+    /// A process is killed, with everything that runs in it. The host notices at once, and another process takes over.
     fn crash(&mut self, task: Task) {
+        let process = |number: u64| number % PROCESSES;
+        let killed = process(task.running.task);
+        let tasks = std::mem::take(&mut self.tasks).into_iter();
+        let (others, spared): (BTreeMap<_, _>, _) =
+            tasks.partition(|(number, _)| process(*number) == killed);
+        self.tasks = spared;
+        let mut world = self.world.lock();
+        world.wake_sweep();
+        if world.random(task.running.order).percent(RESTARTED) {
+            let delay = world.random(task.running.order).between(SECOND, 3 * SECOND);
+            world.agenda.after(delay, Next::Restart);
+        }
+        drop(world);
+        self.abandon(task);
+        for other in others.into_values() {
+            self.abandon(other);
+        }
+    }
+
+    /// What runs stops where it is.
+    fn abandon(&mut self, task: Task) {
         let Task {
             future,
             purpose,
@@ -318,16 +342,12 @@ impl Runner {
         drop(future);
         let mut world = self.world.lock();
         world.stalls.remove(&running.task);
-        world.wake_sweep();
-        if world.random(running.order).percent(RESTARTED) {
-            let delay = world.random(running.order).between(SECOND, 3 * SECOND);
-            world.agenda.after(delay, Next::Restart);
-        }
         let Some(order) = running.order else {
             self.sweeps.remove(&running.task);
             self.swept = true;
             return;
         };
+        world.note(order, || "  the process is killed".to_owned());
         match purpose {
             Purpose::Deliver { letter, attempt } => {
                 if world.stop_waiting(letter, attempt) {
