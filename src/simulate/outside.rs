@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use crate::{
     engine::{EffectError, Effects},
@@ -100,6 +101,10 @@ impl World {
         if timeout {
             return Received::NoAnswer;
         }
+        let known = self.answer(number, effect.idempotency_key());
+        if late && known.is_some() {
+            return Received::NoAnswer;
+        }
         if late {
             let delay = self.random(self.running.order).spread(SECOND, 2 * HOUR);
             self.begin(number);
@@ -114,6 +119,14 @@ impl World {
         Received::Done(outcome)
     }
 
+    /// What was answered under a key, as long as it is remembered.
+    fn answer(&self, number: u64, key: Uuid) -> Option<Outcome> {
+        let now = self.agenda.now();
+        let mut performed = self.accounts.get(&number)?.performed.iter();
+        let known = performed.find(|known| known.key == key && now < known.at + KEY_MEMORY)?;
+        Some(known.outcome.clone())
+    }
+
     /// Does what an effect asks for, unless its key is known.
     pub(super) fn execute(&mut self, effect: &Effect) -> Outcome {
         let number = customers::number(order_of(effect));
@@ -121,17 +134,13 @@ impl World {
         if self.has(Bug::RefundTwice) && matches!(effect, Effect::Refund(_)) {
             key = bugs::another_key(self.random(Some(number)));
         }
+        if let Some(known) = self.answer(number, key) {
+            return known;
+        }
         let now = self.agenda.now();
         let Some(account) = self.accounts.get_mut(&number) else {
             return bugs::failure(effect);
         };
-        let known = account
-            .performed
-            .iter()
-            .find(|known| known.key == key && now < known.at + KEY_MEMORY);
-        if let Some(known) = known {
-            return known.outcome.clone();
-        }
         let outcome = match effect {
             Effect::Charge(charge) => capture(account, charge),
             Effect::Refund(refund) => pay_back(account, refund),

@@ -319,7 +319,6 @@ impl Runner {
             tasks.partition(|(number, _)| process(*number) == killed);
         self.tasks = spared;
         let mut world = self.world.lock();
-        world.wake_sweep();
         if world.random(task.running.order).percent(RESTARTED) {
             let delay = world.random(task.running.order).between(SECOND, 3 * SECOND);
             world.agenda.after(delay, Next::Restart);
@@ -343,6 +342,7 @@ impl Runner {
         let mut world = self.world.lock();
         world.stalls.remove(&running.task);
         let Some(order) = running.order else {
+            world.sweep_next_minute();
             self.sweeps.remove(&running.task);
             self.swept = true;
             return;
@@ -366,7 +366,7 @@ impl Runner {
         let elapsed = world.agenda.now() - task.started;
         let Some(order) = task.running.order else {
             if let Done::Swept { clean: false } = done {
-                world.wake_sweep();
+                world.sweep_next_minute();
             }
             self.sweeps.remove(&task.running.task);
             self.swept = true;

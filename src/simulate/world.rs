@@ -86,7 +86,7 @@ pub(super) struct World {
     pub(super) resting: Vec<u64>,
     /// When the timer fires next.
     pub(super) next_sweep: Option<Micros>,
-    /// Until when there may be something for the timer to do.
+    /// Until when there is something for the timer to do every minute.
     pub(super) busy_until: Micros,
     pub(super) counts: Counts,
     pub(super) violation: Option<Violation>,
@@ -211,9 +211,14 @@ impl World {
         }
     }
 
-    /// There may be something for the timer to do: it fires on the next full minute.
+    /// There is something for the timer to do in the next minutes.
     pub(super) fn wake_sweep(&mut self) {
         self.busy_until = self.agenda.now() + 3 * MINUTE;
+        self.sweep_next_minute();
+    }
+
+    /// The timer fires on the next full minute.
+    pub(super) fn sweep_next_minute(&mut self) {
         let next_minute = (self.agenda.now() / MINUTE + 1) * MINUTE;
         self.sweep_at(next_minute);
     }
