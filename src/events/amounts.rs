@@ -38,7 +38,7 @@ impl Amount {
     }
 
     /// The amount for people: `153.39 EUR`. Minor units are hundredths (ISO 4217), but for the few currencies of
-    /// [`WITHOUT_MINOR_UNIT`].
+    /// `WITHOUT_MINOR_UNIT`.
     pub fn display(self, currency: &CurrencyCode) -> String {
         if WITHOUT_MINOR_UNIT.contains(&currency.as_str()) {
             return format!("{} {currency}", self.0);
