@@ -1,4 +1,4 @@
-//! The files that are made from the code: function.json and samples. `orderflow check` compares them with what
+//! The files that are made from the code: function.json, samples and the list of event subscriptions. `orderflow check` compares them with what
 //! stands in the repository, `orderflow check --write` writes them.
 
 use std::{
@@ -68,7 +68,8 @@ pub fn all() -> Vec<Artifact> {
             content: pretty(&value),
         })
     });
-    functions.chain(samples).chain([place_order()]).collect()
+    let single = [place_order(), subscriptions()];
+    functions.chain(samples).chain(single).collect()
 }
 
 /// Where the sample of an event type stands: `samples/order-placed.json` for `Sales.OrderPlaced`.
@@ -92,6 +93,25 @@ fn place_order() -> Artifact {
     Artifact {
         path: PathBuf::from("samples/place-order.json"),
         content: pretty(&order),
+    }
+}
+
+/// The event subscriptions of the topic: one for each function, by event type.
+fn subscriptions() -> Artifact {
+    let subscribing = FUNCTIONS
+        .iter()
+        .filter(|function| !function.rules().is_empty());
+    let subscription = |function: &Function| {
+        let types: Vec<_> = function.event_types().collect();
+        (
+            function.name.to_owned(),
+            json!({ "includedEventTypes": types }),
+        )
+    };
+    let subscriptions: serde_json::Map<_, _> = subscribing.map(subscription).collect();
+    Artifact {
+        path: PathBuf::from("infra/subscriptions.json"),
+        content: pretty(&Value::Object(subscriptions)),
     }
 }
 

@@ -143,7 +143,8 @@ fn store_url(value: Option<String>) -> Result<StoreUrl, String> {
         return Ok(StoreUrl::Memory);
     }
     match value.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
+        Some(("sqlite", "")) => Err(format!("{expected}; the path is missing")),
+        Some(("sqlite", path)) => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
         // The rest of the value may hold a password.
         Some((scheme, _)) => Err(format!("{expected}, got the scheme {scheme:?}")),
         None => Err(expected.to_owned()),
@@ -224,7 +225,7 @@ mod tests {
                 "mysql://root:hunter2@db/orders",
                 "got the scheme \"mysql\"",
             ),
-            ("STORE_URL", "sqlite:", "must be sqlite:PATH"),
+            ("STORE_URL", "sqlite:", "the path is missing"),
             (
                 "FUNCTIONS_CUSTOMHANDLER_PORT",
                 "http",

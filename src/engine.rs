@@ -106,7 +106,7 @@ impl Engine {
         self.store.as_ref()
     }
 
-    /// Prices, tax rates and opening stock.
+    /// Prices, tax rates, opening stock and terms.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }

@@ -14,6 +14,12 @@
 //! Shipping is the arbiter of a cancellation: a parcel is dispatched or cancelled by one decision on one row, and
 //! only [`ShipmentCancelled`](crate::events::ShipmentCancelled), a failed shipment or a shortage permits to pay
 //! back or to put stock back. So nothing is ever both dispatched and refunded.
+//!
+//! Every other service answers a cancellation at once: what is not begun is refused there and then, even if the order is
+//! not known yet, and what comes later finds that tombstone. So a cancellation ends an order whose next event was lost.
+//!
+//! Time passes through [`State::due`]: a state says when its service wants to look at the order again. Payment tries a
+//! declined payment again; orders cancels what is overdue and names what is stuck.
 
 pub mod billing;
 pub mod catalog;

@@ -25,7 +25,7 @@ struct Common {
     data: PathBuf,
 
     /// How many times faster than Azure's the waits between deliveries of an event are
-    #[arg(long, value_name = "N", default_value_t = 60.0)]
+    #[arg(long, value_name = "N", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
 
     /// Show only what went wrong
@@ -55,6 +55,14 @@ pub(super) struct Grid {
 
     #[command(flatten)]
     common: Common,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let valid = text
+        .parse()
+        .ok()
+        .filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
+    valid.ok_or_else(|| "must be a number above 0".to_owned())
 }
 
 /// Runs everything until SIGINT or SIGTERM.

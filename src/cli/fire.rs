@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use clap::builder::PossibleValuesParser;
 use cloudevents::{AttributesReader, Event};
 use url::Url;
 use uuid::Uuid;
@@ -19,6 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, clap::Args)]
 pub(super) struct Fire {
     /// The event type, such as OrderPlaced
+    #[arg(value_parser = event_types(), ignore_case = true)]
     event_type: String,
 
     /// The Functions host (or `orderflow dev`), which hands the event to every function that subscribes to its type.
@@ -27,7 +29,7 @@ pub(super) struct Fire {
     to: Url,
 
     /// Hand it to this function only
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = subscribers())]
     function: Option<String>,
 
     /// The order that it is about [default: that of the samples]
@@ -43,13 +45,24 @@ pub(super) struct Fire {
     curl: bool,
 }
 
+fn event_types() -> PossibleValuesParser {
+    PossibleValuesParser::new(CATALOGUE.iter().map(|known| short_name(known.name)))
+}
+
+fn subscribers() -> PossibleValuesParser {
+    let subscribing = FUNCTIONS
+        .iter()
+        .filter(|function| !function.rules().is_empty());
+    PossibleValuesParser::new(subscribing.map(|function| function.name))
+}
+
 /// Fires the event.
 ///
 /// # Errors
 /// One line: the type is unknown, the file is not readable, or nobody took the event.
 pub(super) async fn run(fire: Fire) -> Result<(), String> {
     let event = event(&fire)?;
-    let targets = targets(&fire, event.ty())?;
+    let targets = targets(&fire, &event)?;
     let json = cloud_event::to_json(&event);
     if fire.curl {
         let body = String::from_utf8_lossy(&json).replace('\'', r"'\''");
@@ -96,7 +109,14 @@ fn event(fire: &Fire) -> Result<Event, String> {
         )
     })?;
     if let Some(file) = &fire.data {
-        event.set_data("application/json", read(file)?);
+        let data = read(file)?;
+        if data.get("specversion").is_some() {
+            return Err(format!(
+                "{} is a whole event; --data takes what stands under its \"data\"",
+                file.display()
+            ));
+        }
+        event.set_data("application/json", data);
     }
     Ok(event)
 }
@@ -108,7 +128,8 @@ fn read(file: &Path) -> Result<serde_json::Value, String> {
 }
 
 /// The functions to hand the event to, by name, and their addresses.
-fn targets(fire: &Fire, event_type: &str) -> Result<Vec<(String, Url)>, String> {
+fn targets(fire: &Fire, event: &Event) -> Result<Vec<(String, Url)>, String> {
+    let event_type = event.ty();
     if fire.to.path() != "/" {
         return Ok(vec![(fire.to.to_string(), fire.to.clone())]);
     }
@@ -118,12 +139,17 @@ fn targets(fire: &Fire, event_type: &str) -> Result<Vec<(String, Url)>, String> 
     };
     let functions: Vec<_> = FUNCTIONS.iter().filter(takes).collect();
     if functions.is_empty() {
-        return Err(match &fire.function {
-            Some(name) => format!("there is no function {name:?}"),
-            None => {
-                format!("no function subscribes to {event_type}; it is a result, for those outside")
-            }
-        });
+        return Err(format!(
+            "no function subscribes to {event_type}; it is a result, for those outside"
+        ));
+    }
+    // The host could only acknowledge what a function then parks; here the sender can be told.
+    for function in &functions {
+        let rule = function
+            .rule(event_type)
+            .map_err(|invalid| invalid.to_string())?;
+        rule.read(event)
+            .map_err(|invalid| format!("{}: {invalid}", function.name))?;
     }
     let address = |function: &Function| {
         let mut url = fire.to.clone();

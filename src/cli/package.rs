@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{artifacts, functions::FUNCTIONS};
+use crate::{
+    artifacts,
+    functions::{FUNCTIONS, Function},
+};
 
 /// What host.json names as `defaultExecutablePath`, character for character: Core Tools gives only that entry of the
 /// package the right to be executed.
@@ -60,7 +63,13 @@ pub(super) fn run(out: &Path, binary: Option<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
+/// What is never published: what the handler keeps when it runs from there.
+const IGNORED: &str = ".orderflow\n";
+
 fn stage(out: &Path, binary: &Path) -> io::Result<()> {
+    fs::create_dir_all(out)?;
+    remove_former_functions(out)?;
+    fs::write(out.join(".funcignore"), IGNORED)?;
     for function in FUNCTIONS {
         let folder = out.join(function.name);
         fs::create_dir_all(&folder)?;
@@ -78,6 +87,22 @@ fn stage(out: &Path, binary: &Path) -> io::Result<()> {
     let staged = out.join(".orderflow.new");
     copy(binary, &staged)?;
     fs::rename(staged, out.join(EXECUTABLE))
+}
+
+/// A folder that an earlier version staged would be deployed without a route behind it, and its events redelivered
+/// for a day.
+fn remove_former_functions(out: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(out)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if path.join("function.json").is_file() && Function::named(name).is_none() {
+            fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

@@ -20,7 +20,7 @@ use crate::{
 /// # Errors
 /// One line: a setting, the port or the store is at fault.
 pub(super) async fn run(stop_with_stdin: bool) -> Result<(), String> {
-    telemetry::init(&config::environment);
+    telemetry::init(&config::environment)?;
     let settings = Settings::read(&config::environment).map_err(|error| error.to_string())?;
     let address = (Ipv4Addr::LOCALHOST, settings.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {

@@ -2,9 +2,6 @@
 
 use super::{Addresses, DEVELOPMENT_KEY, DevOptions, data_folder::DataFolder};
 
-/// How many event types are shown for a function.
-const SHOWN_EVENTS: usize = 4;
-
 /// The lines to show. They hold no secret.
 pub(super) fn banner(
     options: &DevOptions,
@@ -64,22 +61,10 @@ fn row(name: &str, what: &str) -> String {
     format!("  {name:<18} {what}")
 }
 
-/// The first few names; the whole list is in the registry.
-fn event_names(event_types: &[&str]) -> String {
-    let (shown, rest) = event_types.split_at(event_types.len().min(SHOWN_EVENTS));
-    let mut names: Vec<_> = shown
-        .iter()
-        .map(|event_type| {
-            event_type
-                .strip_prefix("Sales.")
-                .unwrap_or(event_type)
-                .to_owned()
-        })
-        .collect();
-    if !rest.is_empty() {
-        names.push(format!("and {} more", rest.len()));
-    }
-    names.join(", ")
+/// The names without their common prefix.
+fn event_names(event_types: &[&'static str]) -> String {
+    let short = |event_type: &&'static str| event_type.strip_prefix("Sales.").unwrap_or(event_type);
+    event_types.iter().map(short).collect::<Vec<_>>().join(", ")
 }
 
 /// A store's address without what stands before its host, and without parameters: either may hold a password.

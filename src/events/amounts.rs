@@ -11,6 +11,11 @@ pub const MAX_AMOUNT: i64 = (1 << 53) - 1;
 /// The largest quantity on one line.
 pub const MAX_QUANTITY: i64 = 1_000_000;
 
+/// Currencies whose amounts are whole (ISO 4217, exponent 0).
+const WITHOUT_MINOR_UNIT: &[&str] = &[
+    "CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF",
+];
+
 /// Money in minor units (cents), 0 to [`MAX_AMOUNT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i64")]
@@ -30,6 +35,15 @@ impl Amount {
     /// Minor units.
     pub fn minor_units(self) -> i64 {
         self.0
+    }
+
+    /// The amount for people: `153.39 EUR`. Minor units are hundredths (ISO 4217), but for the few currencies of
+    /// `WITHOUT_MINOR_UNIT`.
+    pub fn display(self, currency: &CurrencyCode) -> String {
+        if WITHOUT_MINOR_UNIT.contains(&currency.as_str()) {
+            return format!("{} {currency}", self.0);
+        }
+        format!("{}.{:02} {currency}", self.0 / 100, self.0 % 100)
     }
 
     /// The sum; `None` beyond [`MAX_AMOUNT`].

@@ -15,7 +15,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_7d3e_41b5_5a27_9c58_0d2b_7e94_a3f
 
 /// A field that is not what it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {problem}")]
+#[error("{path}{}{problem}", if path.is_empty() { "" } else { ": " })]
 pub struct Invalid {
     /// Where, such as `data.order.lines[2].quantity`.
     pub path: String,

@@ -182,7 +182,11 @@ fn check_prices(catalog: &Catalog, order: &Order) -> Result<(), Problem> {
         .try_for_each(|(index, line)| {
             catalog.check_price(&order.currency, line).map_err(|error| {
                 let invalid = Invalid::new(error.field.path(index), error.problem);
-                Problem::invalid(StatusCode::UNPROCESSABLE_ENTITY, "Price differs", &invalid)
+                Problem::invalid(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "Not as on the price list",
+                    &invalid,
+                )
             })
         })
 }
@@ -230,12 +234,10 @@ fn unknown(order_id: OrderId) -> Problem {
 
 async fn look_up(engine: &Engine, id: IdInPath) -> Result<Response, Problem> {
     let order_id = parse_id(id)?;
-    let view = engine
-        .order(order_id)
-        .await
-        .map_err(unavailable)?
-        .ok_or_else(|| unknown(order_id))?;
     let parked = engine.store().parked(order_id).await.map_err(unavailable)?;
+    let Some(view) = engine.order(order_id).await.map_err(unavailable)? else {
+        return Err(unknown(order_id).with_parked(parked));
+    };
     let mut body = json!({
         "orderId": order_id,
         "status": view.facts.status(),

@@ -3,9 +3,10 @@
 use axum::{
     body::{Body, Bytes},
     extract::Request,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 
 use super::problem::Problem;
 
@@ -13,29 +14,41 @@ use super::problem::Problem;
 /// batches in a string, which escapes every quotation mark.
 pub(super) const MAX_BODY: usize = 8 * 1024 * 1024;
 
+/// How much of a body that is too large is read and thrown away, so that its sender gets to hear why: an answer in the
+/// middle of a request is lost to many clients.
+const MAX_DISCARDED: usize = 64 * 1024 * 1024;
+
 /// The whole body, or what to answer.
-pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length: usize| length > MAX_BODY) {
+pub(super) async fn read(mut body: Body) -> Result<Bytes, Problem> {
+    let mut read = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "Body not readable",
+                error.to_string(),
+            )
+        })?;
+        let data = frame.into_data().unwrap_or_default();
+        length += data.len();
+        if length > MAX_DISCARDED {
+            break;
+        }
+        if length <= MAX_BODY {
+            read.extend_from_slice(&data);
+        }
+    }
+    if length > MAX_BODY {
         return Err(too_large());
     }
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "Body not readable",
-            error.to_string(),
-        )),
-    }
+    Ok(read.freeze())
 }
 
 /// The headers and the whole body, or what to answer.
 pub(super) async fn split(request: Request) -> Result<(HeaderMap, Bytes), Problem> {
     let (parts, body) = request.into_parts();
-    let bytes = read(&parts.headers, body).await?;
+    let bytes = read(body).await?;
     Ok((parts.headers, bytes))
 }
 

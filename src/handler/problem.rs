@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     cloud_event::{DecodeError, DecodeErrorKind},
     events::Invalid,
+    store::Parked,
 };
 
 /// The longest text from outside that an answer repeats.
@@ -24,6 +25,9 @@ pub(super) struct Problem {
     /// The offending field.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// What arrived about the order and can never succeed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parked: Vec<Parked>,
 }
 
 impl Problem {
@@ -38,6 +42,7 @@ impl Problem {
             title,
             detail,
             field: None,
+            parked: Vec::new(),
         }
     }
 
@@ -48,6 +53,12 @@ impl Problem {
             field,
             ..Self::new(status, title, invalid.to_string())
         }
+    }
+
+    /// Events about the thing have arrived, and are parked.
+    pub(super) fn with_parked(mut self, parked: Vec<Parked>) -> Self {
+        self.parked = parked;
+        self
     }
 
     /// The request is no CloudEvent.

@@ -1,4 +1,4 @@
-//! The seller's tables: prices, tax rates and opening stock.
+//! The seller's tables and terms: prices, tax rates, opening stock, and how long things may take.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::events::{Amount, CountryCode, CurrencyCode, Invalid, Line, ReasonCode
 /// A tax rate of 100 %, in basis points (hundredths of a percent).
 const WHOLE: i128 = 10_000;
 
-/// Prices, tax rates and opening stock, read from a JSON file once at start.
+/// Prices, tax rates, opening stock and terms, read from a JSON file once at start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Catalog {
@@ -21,7 +21,7 @@ pub struct Catalog {
     pub tax_rates: BTreeMap<CountryCode, u16>,
     /// In how many days an invoice falls due.
     pub payment_due_days: u16,
-    /// How often a payment is tried that may succeed later.
+    /// How often, at most, a payment is tried that may succeed later.
     pub payment_attempts: u16,
     /// How many minutes after a declined payment the next try follows.
     pub payment_retry_minutes: u16,

@@ -371,9 +371,8 @@ macro_rules! notable {
 notable! {
     OrderPlaced => |_| Noted::fact(Fact::Placed), order |placed| &placed.order;
     BillingCompleted => |billed| Noted::fact(Fact::Billed).detail(format!(
-        "{} {} due",
-        billed.invoice.total_amount.minor_units(),
-        billed.order.currency,
+        "{} due",
+        billed.invoice.total_amount.display(&billed.order.currency),
     )), order |billed| &billed.order;
     BillingRejected => |rejected| {
         Noted::because(Fact::BillingRejected, rejected.reason_code).detail(rejected.detail.as_str())
@@ -405,9 +404,8 @@ notable! {
     ShipmentFailed => |failed| Noted::because(Fact::ShipmentFailed, failed.reason_code).detail(failed.detail.as_str());
     ShipmentCancelled => |_| Noted::fact(Fact::ShipmentCancelled);
     PaymentRefunded => |refunded| Noted::fact(Fact::Refunded).detail(format!(
-        "{} {} paid back",
-        refunded.amount.minor_units(),
-        refunded.currency,
+        "{} paid back",
+        refunded.amount.display(&refunded.currency),
     ));
     RefundFailed => |failed| Noted::because(Fact::RefundFailed, failed.reason_code).detail(failed.detail.as_str());
     InvoiceVoided => |_| Noted::fact(Fact::InvoiceVoided);

@@ -336,9 +336,9 @@ impl Facts {
                 (&[Fact::StockReserved], StockReserved::TYPE),
             ])
         } else if self.falling_through() {
-            self.awaiting_undone()
+            self.left_to_undo()
         } else {
-            self.awaiting_progress()
+            self.left_to_do()
         };
         next.into_iter().map(short_name).collect()
     }
@@ -349,7 +349,7 @@ impl Facts {
         missing.map(|(_, event_type)| *event_type).collect()
     }
 
-    fn awaiting_undone(&self) -> Vec<&'static str> {
+    fn left_to_undo(&self) -> Vec<&'static str> {
         // What only a paid order can have come to.
         let paid = self.any(&[
             Fact::Paid,
@@ -384,7 +384,7 @@ impl Facts {
         vec![next]
     }
 
-    fn awaiting_progress(&self) -> Vec<&'static str> {
+    fn left_to_do(&self) -> Vec<&'static str> {
         match self.progress() {
             Status::Fulfilling | Status::Paid => {
                 let missing = self.missing(&[

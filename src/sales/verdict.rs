@@ -12,7 +12,7 @@ use super::{Catalog, Effect, status::Summary};
 /// What a decision may look at besides its state and its event.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// Prices, tax rates and opening stock.
+    /// Prices, tax rates, opening stock and terms.
     pub catalog: &'a Catalog,
     /// When the event happened: the only time there is for a decision.
     pub time: DateTime<Utc>,

@@ -112,6 +112,22 @@ async fn orders_are_listed_newest_first_page_by_page() {
 }
 
 #[tokio::test]
+async fn a_parked_event_shows_even_if_its_order_is_unknown() {
+    let handler = Handler::start().await;
+    let mut placed = crate::support::sample("OrderPlaced");
+    placed["data"]["order"]["currency"] = json!("euro");
+    handler.invoke("orders", placed).await.assert_done();
+    let order = orderflow::events::samples::ORDER_ID;
+    let answer = handler.get(&format!("/api/orders/{order}")).await;
+    answer.assert_problem(404, "there is no order");
+    let reason = answer.json()["parked"][0]["reason"].clone();
+    assert!(
+        reason.as_str().unwrap().starts_with("data.order.currency"),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_parked_event_shows_in_its_order() {
     let handler = Handler::start().await;
     let id = handler.place(&new_order()).await.json()["orderId"]

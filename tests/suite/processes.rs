@@ -276,9 +276,20 @@ async fn an_event_fired_by_hand_is_taken_like_any_other() {
 #[tokio::test]
 async fn fire_explains_what_it_cannot_do() {
     let (code, _, errors) = output(&mut orderflow(&["fire", "OrderLost"])).await;
+    assert_eq!(code, Some(2), "wrong usage");
+    assert!(
+        errors.contains("invalid value 'OrderLost'") && errors.contains("BillingCompleted"),
+        "{errors}"
+    );
+    let whole_event = ["fire", "OrderPlaced", "--data", "samples/order-placed.json"];
+    let (code, _, errors) = output(&mut orderflow(&whole_event)).await;
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("is a whole event"), "{errors}");
+    let wrong_data = ["fire", "OrderPlaced", "--data", "samples/place-order.json"];
+    let (code, _, errors) = output(&mut orderflow(&wrong_data)).await;
     assert_eq!(code, Some(1));
     assert!(
-        errors.contains("there is no event type \"OrderLost\"; there are OrderPlaced, "),
+        errors.contains("billing: data: missing field `order`"),
         "{errors}"
     );
     let (code, _, errors) = output(&mut orderflow(&[
@@ -310,6 +321,10 @@ async fn serve_names_the_setting_or_the_port_at_fault_in_one_line() {
             && errors.contains("STORE_URL: is not set"),
         "{errors}"
     );
+
+    let (code, _, errors) = output(orderflow(&["serve"]).env("RUST_LOG", "a=b=c")).await;
+    assert_eq!((code, errors.lines().count()), (Some(1), 1), "{errors}");
+    assert!(errors.contains("RUST_LOG: "), "{errors}");
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -422,6 +437,9 @@ async fn the_log_is_json_lines_with_invocation_function_order_and_event() {
 async fn package_stages_what_the_host_and_core_tools_want() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("dist");
+    let former = out.join("invoicing");
+    std::fs::create_dir_all(&former).unwrap();
+    std::fs::write(former.join("function.json"), "{}").unwrap();
     let (code, printed, errors) =
         output(&mut orderflow(&["package", "--out", out.to_str().unwrap()])).await;
     assert_eq!(code, Some(0), "{errors}");
@@ -440,6 +458,9 @@ async fn package_stages_what_the_host_and_core_tools_want() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o111, 0o111, "it can be executed");
+    assert!(!former.exists(), "a function that is no more");
+    let ignored = std::fs::read_to_string(out.join(".funcignore")).unwrap();
+    assert!(ignored.contains(".orderflow"), "no orders are published");
     assert!(
         !out.join("functions").exists(),
         "the host looks for functions beside host.json"

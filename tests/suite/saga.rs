@@ -339,3 +339,135 @@ async fn an_order_shows_what_it_awaits() {
     ]);
     assert_eq!(json!(seen), expected);
 }
+
+#[tokio::test]
+async fn a_charge_that_succeeds_after_the_cancellation_is_paid_back() {
+    for handler in [Handler::start().await, Handler::start_in_memory().await] {
+        let path = handler.placed(&new_order()).await;
+        deliver_without(&handler, &[], 0..1).await;
+        // Whether the money was captured is unknown, and stays so until the order is overdue.
+        handler.world.set_away(true);
+        deliver_without(&handler, &["payment"], 1..2).await;
+        let billed = handler.topic.events()[1].clone();
+        assert_eq!(handler.invoke("payment", billed).await.status, 503);
+        wait(&handler, 49).await;
+        assert_eq!(cancel_requests(&handler).len(), 1);
+        let cancelled = handler.topic.events().len();
+        deliver_without(&handler, &[], 2..cancelled).await;
+        let undone = handler.topic.events().len();
+        deliver_without(&handler, &[], cancelled..undone).await;
+        handler.world.set_away(false);
+        handler.sweep().await;
+        handler.deliver_all().await;
+        let view = handler.get(&path).await.json();
+        let legs = json!({ "billing": "credited", "payment": "refunded", "stock": "released", "shipping": "cancelled" });
+        assert_eq!(
+            (&view["status"], &view["legs"]),
+            (&json!("refunded"), &legs),
+            "{view:#}"
+        );
+        assert_eq!(handler.world.performed().len(), 2, "one charge, one refund");
+    }
+}
+
+#[tokio::test]
+async fn the_pause_before_a_retry_begins_with_the_decline() {
+    let handler = Handler::start().await;
+    handler.world.decline(1);
+    handler.placed(&new_order()).await;
+    deliver_without(&handler, &[], 0..1).await;
+    handler.world.set_away(true);
+    let billed = handler.topic.events()[1].clone();
+    assert_eq!(handler.invoke("payment", billed).await.status, 503);
+    handler.clock.advance(10 * RETRY);
+    handler.world.set_away(false);
+    // The first one brings the decline, however late; the second one comes right after it.
+    handler.sweep().await;
+    handler.sweep().await;
+    assert_eq!(handler.world.performed().len(), 1);
+    handler.clock.advance(RETRY + 1);
+    handler.sweep().await;
+    assert_eq!(handler.world.performed().len(), 2);
+}
+
+/// The cancellation comes to some services before everything else and to the others after everything else.
+#[tokio::test]
+async fn a_cancellation_leaves_a_tombstone_in_whichever_service_it_comes_to_first() {
+    const SERVICES: [&str; 4] = ["billing", "payment", "inventory", "shipping"];
+    for chosen in 0..1 << SERVICES.len() {
+        let handler = Handler::start_in_memory().await;
+        let path = handler.placed(&new_order()).await;
+        assert_eq!(handler.cancel(&path).await.status, 202);
+        let chosen = |place: &usize| chosen & 1 << place != 0;
+        let first: Vec<_> = (0..SERVICES.len())
+            .filter(chosen)
+            .map(|place| SERVICES[place])
+            .collect();
+        let late: Vec<_> = SERVICES
+            .into_iter()
+            .filter(|service| !first.contains(service))
+            .collect();
+        let cancel = handler.topic.events()[1].clone();
+        for function in &first {
+            handler.invoke(function, cancel.clone()).await.assert_done();
+        }
+        let mut next = 0;
+        while next < handler.topic.events().len() {
+            if next != 1 {
+                deliver_without(&handler, &[], next..next + 1).await;
+            }
+            next += 1;
+        }
+        for function in &late {
+            handler.invoke(function, cancel.clone()).await.assert_done();
+        }
+        handler.deliver_all().await;
+        let view = handler.get(&path).await.json();
+        let expected = match first[..] {
+            [] => "completed",
+            // It is paid; its stock is gone, so that nothing opens the gate until shipping is told.
+            ["inventory"] => "refunded",
+            _ => "cancelled",
+        };
+        let names = handler.topic.names();
+        assert_eq!(
+            view["status"], expected,
+            "cancelled first at {first:?}: {names:?}"
+        );
+        assert_eq!(view["awaiting"], json!([]));
+    }
+}
+
+/// Both permit the refund, and either may come first.
+#[tokio::test]
+async fn a_shortage_and_the_cancelled_shipment_that_follows_pay_back_once() {
+    let handler = Handler::start().await;
+    let order = with(
+        "/lines",
+        json!([{ "sku": "LAST-1", "quantity": 6, "unitAmount": 500 }]),
+    );
+    let path = handler.placed(&order).await;
+    let mut next = 0;
+    while next < handler.topic.events().len() {
+        let short = handler.topic.names()[next] == "StockShortage";
+        let without: &[_] = if short { &["payment"] } else { &[] };
+        deliver_without(&handler, without, next..next + 1).await;
+        next += 1;
+    }
+    let find = |name: &str| {
+        let place = handler.topic.names().iter().position(|known| known == name);
+        handler.topic.events()[place.unwrap()].clone()
+    };
+    assert_eq!(
+        handler.world.performed().len(),
+        2,
+        "the charge, and the refund for the cancelled parcel"
+    );
+    handler
+        .invoke("payment", find("StockShortage"))
+        .await
+        .assert_done();
+    handler.deliver_all().await;
+    assert_eq!(handler.get(&path).await.json()["status"], "refunded");
+    assert_eq!(handler.world.performed().len(), 2, "paid back once");
+}

@@ -109,7 +109,8 @@ struct Step {
 /// The search over what can happen to one order.
 pub struct Search {
     events: Numbered<Outgoing>,
-    effects: Numbered<Effect>,
+    /// Effects, with the service that performs them.
+    effects: Numbered<(usize, Effect)>,
     /// Outcomes, with the number of their effect.
     outcomes: Numbered<(usize, Outcome)>,
     rows: Numbered<(Option<Vec<u8>>, SharedRows)>,
@@ -260,11 +261,8 @@ impl Search {
             }
         }
         for effect in state.pending.iter() {
-            let service = match self.effects.0[effect] {
-                Effect::Charge(_) | Effect::Refund(_) => 1,
-                Effect::Dispatch(_) => 3,
-            };
-            for outcome in possible(&self.effects.0[effect]) {
+            let service = self.effects.0[effect].0;
+            for outcome in possible(&self.effects.0[effect].1) {
                 let outcome = self.outcomes.number((effect, outcome));
                 let step = self.step(service, state.rows[service], Input::Outcome(outcome));
                 let settled = State {
@@ -275,9 +273,13 @@ impl Search {
                 next.push(self.after(&settled, service, &step));
             }
         }
-        let step = self.step(1, state.rows[1], Input::Reminder);
-        let reminded = self.after(state, 1, &step);
-        next.extend((reminded != *state).then_some(reminded));
+        for (service, name) in SERVICES.iter().enumerate() {
+            if function(name).remind().is_some() {
+                let step = self.step(service, state.rows[service], Input::Reminder);
+                let reminded = self.after(state, service, &step);
+                next.extend((reminded != *state).then_some(reminded));
+            }
+        }
         next
     }
 
@@ -311,7 +313,7 @@ impl Search {
             Input::Event(event) => delivery(function, &self.events.0[event]),
             Input::Outcome(number) => {
                 let (effect, outcome) = self.outcomes.0[number].clone();
-                let effect = self.effects.0[effect].clone();
+                let (_, effect) = self.effects.0[effect].clone();
                 let settle = function.settle().unwrap();
                 (
                     settle.read(samples::ORDER_ID, effect, outcome),
@@ -335,8 +337,26 @@ impl Search {
             shared: shared.clone(),
         };
         loaded.shared.retain(|key, _| needed.contains(key));
+        if input == Input::Reminder {
+            let early = samples::time() - Duration::days(1);
+            let context = Context {
+                time: early,
+                ..context
+            };
+            let looked_at = subject.decide(&context, &loaded).unwrap();
+            assert!(matches!(looked_at, Verdict::Ignore(_)), "before it is due");
+        }
         let step = match subject.decide(&context, &loaded).unwrap() {
-            Verdict::Accept(decision) => self.accepted(service, shared, decision),
+            Verdict::Accept(decision) => {
+                // Or the sweep would find the order due for ever.
+                let moved = decision.state.due.is_none_or(|due| due > time);
+                assert!(
+                    moved || input != Input::Reminder,
+                    "{} stays due",
+                    function.name
+                );
+                self.accepted(service, shared, decision)
+            }
             Verdict::Ignore(_) => Step {
                 rows,
                 published: Vec::new(),
@@ -367,7 +387,9 @@ impl Search {
                 .into_iter()
                 .map(|event| self.event(event))
                 .collect(),
-            effect: decision.effect.map(|effect| self.effects.number(effect)),
+            effect: decision
+                .effect
+                .map(|effect| self.effects.number((service, effect))),
         }
     }
 
@@ -406,7 +428,7 @@ impl Search {
         let settled = outcomes().map(|(effect, _)| *effect);
         let (mut refunds, mut dispatches) = (0, 0);
         for effect in state.pending.iter().chain(settled) {
-            match self.effects.0[effect] {
+            match self.effects.0[effect].1 {
                 Effect::Charge(_) => {}
                 Effect::Refund(_) => refunds += 1,
                 Effect::Dispatch(_) => dispatches += 1,

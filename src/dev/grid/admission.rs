@@ -157,20 +157,28 @@ fn admit_event(event: &RawValue) -> Result<AdmittedEvent, String> {
             "`specversion` must be \"1.0\", it is \"{version}\""
         ));
     }
+    let subject = attributes.subject.as_ref().and_then(Value::as_str);
+    printable("subject", subject.unwrap_or_default())?;
     Ok(AdmittedEvent {
         id: required("id", attributes.id)?,
         source: required("source", attributes.source)?,
         event_type: required("type", attributes.event_type)?,
-        subject: attributes
-            .subject
-            .and_then(|subject| subject.as_str().map(str::to_owned)),
+        subject: subject.map(str::to_owned),
         text: event.get().into(),
     })
 }
 
+/// CloudEvents strings have no control characters (specification, "Type System"); a terminal would obey them.
+fn printable(name: &str, text: &str) -> Result<(), String> {
+    if text.chars().any(char::is_control) {
+        return Err(format!("`{name}` has control characters"));
+    }
+    Ok(())
+}
+
 fn required(name: &str, value: Option<Value>) -> Result<String, String> {
     match value {
-        Some(Value::String(text)) if !text.is_empty() => Ok(text),
+        Some(Value::String(text)) if !text.is_empty() => printable(name, &text).map(|()| text),
         Some(Value::String(_)) => Err(format!("`{name}` is empty")),
         Some(Value::Null) | None => Err(format!("`{name}` is missing")),
         Some(_) => Err(format!("`{name}` is not a string")),
