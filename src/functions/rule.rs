@@ -1,7 +1,5 @@
 //! What stands behind a row of the registry: a typed function of a service, with its types erased.
 
-use std::marker::PhantomData;
-
 use chrono::{DateTime, Utc};
 use cloudevents::Event;
 
@@ -220,7 +218,6 @@ impl<S: State + 'static> Settle for SettledBy<S> {
             effect,
             outcome,
             decide: self.decide,
-            state: PhantomData,
         })
     }
 }
@@ -230,7 +227,6 @@ struct Settled<S> {
     effect: Effect,
     outcome: Outcome,
     decide: DecideOutcome<S>,
-    state: PhantomData<fn() -> S>,
 }
 
 impl<S: State> Case for Settled<S> {
