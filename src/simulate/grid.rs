@@ -337,7 +337,11 @@ fn damage_of(event: &Event, damage: u64) -> Event {
     match damage {
         0 => {
             let (_, _, data) = event.take_data();
-            if let Some(Data::Json(Value::Object(mut fields))) = data {
+            let text = match data {
+                Some(Data::String(text)) => text,
+                _ => String::new(),
+            };
+            if let Ok(Value::Object(mut fields)) = serde_json::from_str(&text) {
                 let first = fields.keys().next().cloned().unwrap_or_default();
                 fields.shift_remove(&first);
                 event.set_data("application/json", Value::Object(fields));
