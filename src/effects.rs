@@ -21,7 +21,8 @@ impl Effects for Simulated {
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
-        _: Duration,
+        _age: Duration,
+        _budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
         let key = effect.idempotency_key();
         let outcome = match effect {

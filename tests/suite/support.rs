@@ -159,6 +159,7 @@ impl Effects for World {
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
+        age: Duration,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
         assert!(!self.panicking.load(Ordering::SeqCst), "a bug");
@@ -185,7 +186,7 @@ impl Effects for World {
                 detail: "the account does not cover the amount".to_owned(),
             })));
         }
-        Simulated.perform(effect, budget)
+        Simulated.perform(effect, age, budget)
     }
 }
 
