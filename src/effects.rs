@@ -5,7 +5,7 @@ mod payments;
 
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 
 use crate::{
     engine::{EffectError, Effects},
@@ -21,15 +21,19 @@ impl Effects for Simulated {
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
-        _age: Duration,
-        _budget: Duration,
+        age: Duration,
+        budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
-        let key = effect.idempotency_key();
-        let outcome = match effect {
-            Effect::Charge(charge) => payments::charge(key, charge),
-            Effect::Refund(refund) => payments::refund(refund),
-            Effect::Dispatch(dispatch) => carrier::dispatch(key, dispatch),
-        };
-        Box::pin(ready(Ok(outcome)))
+        Box::pin(async move {
+            let key = effect.idempotency_key();
+            match effect {
+                Effect::Charge(charge) => {
+                    payments::answer_in_time(charge, age, budget).await?;
+                    Ok(payments::charge(key, charge))
+                }
+                Effect::Refund(refund) => Ok(payments::refund(refund)),
+                Effect::Dispatch(dispatch) => Ok(carrier::dispatch(key, dispatch)),
+            }
+        })
     }
 }
