@@ -2,6 +2,7 @@
 
 mod carrier;
 mod payments;
+mod stripe;
 
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use crate::{
     engine::{EffectError, Effects},
     sales::{Effect, Outcome},
 };
+
+pub use stripe::{LOOK_UP_AFTER, Stripe};
 
 /// A payment provider and a carrier that exist in this process only. They keep the one rule that matters: asked
 /// again under the same idempotency key, they give the same answer, before and after a restart.
