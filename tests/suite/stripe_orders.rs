@@ -8,14 +8,15 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use orderflow::effects::Stripe;
+use orderflow::{effects::Stripe, engine::DELIVERY_BUDGET};
 use serde_json::{Value, json};
 
 use crate::{
     stripe_stand_in::{Fault, KEY, StripeStandIn},
-    support::{Handler, new_order, sample, subscribers, with},
+    support::{Handler, eventually, new_order, sample, subscribers, with},
 };
 
 const CREATE: &str = "POST /v1/payment_intents";
@@ -292,4 +293,30 @@ async fn many_orders_under_every_fault_add_up() {
         refunds > 5,
         "{refunds} refunds are too few to prove anything"
     );
+}
+
+#[tokio::test]
+async fn a_charge_that_nobody_answers_does_not_keep_other_events_from_being_published() {
+    let shop = Shop::open().await;
+    let fault = Fault::RefuseWith(500, "stripe-should-retry", "false");
+    shop.stand_in.fail_next(CREATE, fault);
+    let billed = sample("BillingCompleted");
+    assert_eq!(shop.handler.invoke("payment", billed).await.status, 503);
+    shop.handler.topic.fail_with(400);
+    shop.handler.placed(&new_order()).await;
+    shop.handler.topic.fail_with(0);
+    assert!(shop.handler.topic.names().is_empty());
+    shop.handler.clock.advance(60);
+    shop.stand_in
+        .fail_next(CREATE, Fault::Delay(Duration::from_secs(60)));
+    let published = eventually("the event is published", async || {
+        let names = shop.handler.topic.names();
+        names.contains(&"OrderPlaced".to_owned()).then_some(())
+    });
+    tokio::select! {
+        () = shop.handler.sweep() => panic!("the provider does not answer"),
+        // Half of the time after which the charge is given up.
+        () = tokio::time::sleep(DELIVERY_BUDGET / 2) => panic!("the event waits for the provider"),
+        () = published => {}
+    }
 }
