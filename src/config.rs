@@ -60,6 +60,16 @@ pub enum PaymentProvider {
     },
 }
 
+impl PaymentProvider {
+    /// The name in `PAYMENT_PROVIDER`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Simulated => "simulated",
+            Self::Stripe { .. } => "stripe",
+        }
+    }
+}
+
 /// What `orderflow serve` is told.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -47,7 +47,8 @@ pub(super) async fn run(stop_with_stdin: bool) -> Result<(), String> {
     let opening = async {
         let opened = engine_for(&settings).await?;
         let _ = engine.set(opened.clone());
-        tracing::info!(port = settings.port, "ready");
+        let (port, payments) = (settings.port, settings.payments.name());
+        tracing::info!(port, payments, "ready");
         tokio::spawn(recover(opened));
         Ok::<(), String>(())
     };
