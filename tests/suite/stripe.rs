@@ -446,6 +446,19 @@ async fn a_wrong_credential_is_unknown_and_the_key_is_not_shown() {
 }
 
 #[tokio::test]
+async fn what_is_the_accounts_fault_is_no_decline() {
+    let fixture = Fixture::start().await;
+    let problem = unknown(fixture.ask(&charge("tok_notActivated"), YOUNG).await);
+    assert!(problem.contains("payment_method_unactivated"), "{problem}");
+    fixture.stand_in.fail_next(CREATE, Fault::Refuse(404));
+    unknown(
+        fixture
+            .ask(&charge_of(15_339, "EUR", "tok_visa", 2), YOUNG)
+            .await,
+    );
+}
+
+#[tokio::test]
 async fn every_status_of_an_intent_comes_to_an_end() {
     for (left_in, end) in [
         ("requires_action", "canceled"),

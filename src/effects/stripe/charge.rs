@@ -68,10 +68,13 @@ pub(super) async fn charge(
     }
     match asked.create(charge, means).await {
         Ok(intent) => asked.settle(intent, None).await,
-        Err(Failure::Refused(mut error)) => match error.payment_intent.take() {
-            Some(intent) => asked.settle(*intent, Some(&error)).await,
-            None => refused(&error),
-        },
+        Err(Failure::Refused(mut error)) => {
+            let outcome = refused(&error)?;
+            match error.payment_intent.take() {
+                Some(intent) => asked.settle(*intent, Some(&error)).await,
+                None => Ok(outcome),
+            }
+        }
         Err(Failure::KeySpent(problem)) => match asked.look_up().await? {
             Some(intent) => asked.settle(intent, None).await,
             None => Err(problem),
@@ -229,58 +232,54 @@ fn means(payment_method: &str) -> Option<Vec<(&str, &str)>> {
         .then(|| vec![("payment_method", payment_method)])
 }
 
-/// An error without a `PaymentIntent`: a decline if the card, the means of payment or the amount is at fault. Anything
-/// else is our mistake or the account's, and nothing that an order should be given up for.
+/// A decline, if the card, the means of payment or the amount is at fault. Anything else is our mistake or the account's,
+/// and nothing that an order should be given up for.
 fn refused(error: &ApiError) -> Result<Outcome, String> {
-    if error.kind == "card_error" {
+    if reason(error).is_some() {
         return Ok(declined(Some(error)));
     }
-    let reason_code = match error.code() {
+    let problem = shortened(&format!("Stripe refused the request: {}", error.text()));
+    tracing::error!(problem, "this client or the account is to be put right");
+    Err(problem)
+}
+
+/// No, and why. A `PaymentIntent` without an error was cancelled before a bank was asked.
+fn declined(error: Option<&ApiError>) -> Outcome {
+    let message = error.and_then(|error| error.message.as_deref());
+    let message =
+        message.unwrap_or("the payment needs somebody who is not there, or was cancelled");
+    Outcome::Declined {
+        reason_code: error.and_then(reason).unwrap_or(ReasonCode::CardDeclined),
+        detail: shortened(message),
+    }
+}
+
+/// Why a charge is declined (Stripe documentation, "Decline codes" and "Error codes"); `None` if it is not.
+fn reason(error: &ApiError) -> Option<ReasonCode> {
+    if error.kind == "card_error" {
+        return Some(match (error.code(), error.decline_code()) {
+            (_, "insufficient_funds") => ReasonCode::InsufficientFunds,
+            ("expired_card", _) | (_, "expired_card") => ReasonCode::ExpiredCard,
+            ("processing_error", _) | (_, "processing_error") => ReasonCode::ProcessingError,
+            _ => ReasonCode::CardDeclined,
+        });
+    }
+    match error.code() {
         "amount_too_small"
         | "amount_too_large"
         | "invalid_charge_amount"
         | "charge_exceeds_source_limit"
-        | "charge_exceeds_transaction_limit" => ReasonCode::AmountRefused,
+        | "charge_exceeds_transaction_limit" => Some(ReasonCode::AmountRefused),
         "token_already_used"
         | "payment_method_unexpected_state"
         | "payment_method_currency_mismatch"
         | "payment_method_invalid_parameter"
         | "payment_method_restricted"
-        | "payment_intent_incompatible_payment_method" => ReasonCode::UnknownPaymentMethod,
+        | "payment_intent_incompatible_payment_method" => Some(ReasonCode::UnknownPaymentMethod),
         "" | "resource_missing" if error.param().starts_with("payment_method") => {
-            ReasonCode::UnknownPaymentMethod
+            Some(ReasonCode::UnknownPaymentMethod)
         }
-        "" if error.param() == "currency" => ReasonCode::AmountRefused,
-        _ => {
-            let problem = shortened(&format!("Stripe refused the request: {}", error.text()));
-            tracing::error!(problem, "this client or the account is to be put right");
-            return Err(problem);
-        }
-    };
-    Ok(Outcome::Declined {
-        reason_code,
-        detail: detail(Some(error)),
-    })
-}
-
-/// No, and why (Stripe documentation, "Decline codes").
-fn declined(error: Option<&ApiError>) -> Outcome {
-    let code = error.map(ApiError::code).unwrap_or_default();
-    let reason_code = match error.map(ApiError::decline_code).unwrap_or_default() {
-        "insufficient_funds" => ReasonCode::InsufficientFunds,
-        "expired_card" => ReasonCode::ExpiredCard,
-        "processing_error" => ReasonCode::ProcessingError,
-        _ if code == "expired_card" => ReasonCode::ExpiredCard,
-        _ if code == "processing_error" => ReasonCode::ProcessingError,
-        _ => ReasonCode::CardDeclined,
-    };
-    Outcome::Declined {
-        reason_code,
-        detail: detail(error),
+        "" if matches!(error.param(), "currency" | "amount") => Some(ReasonCode::AmountRefused),
+        _ => None,
     }
-}
-
-fn detail(error: Option<&ApiError>) -> String {
-    let message = error.and_then(|error| error.message.as_deref());
-    shortened(message.unwrap_or("the payment needs somebody who is not there, or was cancelled"))
 }

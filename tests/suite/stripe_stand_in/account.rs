@@ -190,6 +190,12 @@ impl Account {
                 }
                 return Ok(());
             }
+            Behaviour::IsNotActivated => {
+                let message = "Your account is not set up for this kind of card.";
+                let (status, mut body) = invalid(Some("payment_method_unactivated"), None, message);
+                body["error"]["payment_intent"] = self.payment_intents[position].clone();
+                return Err((status, body));
+            }
             Behaviour::Authenticates if !off_session => {
                 self.payment_intents[position]["status"] = json!("requires_action");
                 return Ok(());
@@ -388,8 +394,12 @@ impl Account {
 
 /// What a bank says to a card.
 enum Behaviour {
-    Pays { pending_refund: bool },
+    Pays {
+        pending_refund: bool,
+    },
     Authenticates,
+    /// The account is at fault.
+    IsNotActivated,
     Declines(&'static str, &'static str, &'static str),
 }
 
@@ -401,6 +411,7 @@ fn behaviour(name: &str) -> Option<Behaviour> {
     match name {
         "visa" | "visa_debit" | "mastercard" | "amex" => pays(false),
         "pendingRefund" => pays(true),
+        "notActivated" => Some(Behaviour::IsNotActivated),
         "authenticationRequired" => Some(Behaviour::Authenticates),
         "chargeDeclined" => declines(
             "card_declined",
