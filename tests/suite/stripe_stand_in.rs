@@ -6,10 +6,11 @@
 //! "Supported currencies".
 
 mod account;
+mod keys;
 mod parameters;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 
 use account::Account;
 pub use account::{Booking, VERSION};
+use keys::Keys;
 pub use parameters::Parameters;
 
 /// The secret key of the stand-in's only account.
@@ -71,17 +73,9 @@ pub struct StripeStandIn {
 #[derive(Default)]
 struct Shared {
     account: Mutex<Account>,
-    keys: Mutex<HashMap<String, Entry>>,
+    keys: Mutex<Keys>,
     faults: Mutex<VecDeque<(String, Fault)>>,
     seen: Mutex<Vec<Seen>>,
-}
-
-/// What is known under an idempotency key.
-struct Entry {
-    operation: String,
-    parameters: Parameters,
-    /// `None` while the first request is being executed.
-    answer: Option<Answer>,
 }
 
 /// A status and a body.
@@ -111,7 +105,7 @@ impl StripeStandIn {
 
     /// As Stripe may after 24 hours.
     pub fn forget_keys(&self) {
-        lock(&self.shared.keys).clear();
+        lock(&self.shared.keys).forget();
     }
 
     /// From now on a search shows what there is now.
@@ -299,7 +293,7 @@ impl Shared {
             return self.respond(&request, answer, false);
         }
         let dropped = matches!(request.fault, Some(Fault::DropAnswer));
-        let answer = match self.begin(&request) {
+        let answer = match lock(&self.keys).begin(&request) {
             Ok(None) => None,
             Ok(Some(stored)) => Some((stored, true)),
             Err(answer) => Some((answer, false)),
@@ -320,55 +314,9 @@ impl Shared {
             Some(Fault::FailAfter) => broken(),
             _ => answer,
         };
-        if let Some(key) = &request.key
-            && let Some(entry) = lock(&self.keys).get_mut(key)
-        {
-            entry.answer = Some(answer.clone());
-        }
+        lock(&self.keys).store(&request, &answer);
         let response = self.respond(&request, answer, false);
         if dropped { broken_off() } else { response }
-    }
-
-    /// Claims a key: nothing is known under it, or an answer is, or it cannot be used.
-    fn begin(&self, request: &Request) -> Result<Option<Answer>, Answer> {
-        let Some(key) = request
-            .key
-            .as_ref()
-            .filter(|_| request.operation.starts_with("POST"))
-        else {
-            return Ok(None);
-        };
-        let mut keys = lock(&self.keys);
-        // The object's id is as much a part of the request as its parameters are.
-        let operation = format!("{} {:?}", request.operation, request.id);
-        let Some(entry) = keys.get(key) else {
-            let entry = Entry {
-                operation,
-                parameters: request.parameters.clone(),
-                answer: None,
-            };
-            keys.insert(key.clone(), entry);
-            return Ok(None);
-        };
-        if (&entry.operation, &entry.parameters) != (&operation, &request.parameters) {
-            return Err(error(
-                400,
-                "idempotency_error",
-                None,
-                None,
-                "Keys for idempotent requests can only be used with the same parameters they were first used with.",
-            ));
-        }
-        match &entry.answer {
-            Some(answer) => Ok(Some(answer.clone())),
-            None => Err(error(
-                409,
-                "idempotency_error",
-                Some("idempotency_key_in_use"),
-                None,
-                "There is currently another in-progress request using this Idempotent Key.",
-            )),
-        }
     }
 
     fn execute(&self, request: &Request) -> Answer {

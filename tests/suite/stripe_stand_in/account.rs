@@ -1,8 +1,12 @@
 //! One Stripe account: its objects, its money, and what may be done with them.
 
+mod cards;
+mod refunds;
+
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Parameters, error, invalid};
+use cards::{Behaviour, behaviour};
 
 /// The version of the API.
 pub const VERSION: &str = "2026-10-28.endive";
@@ -225,7 +229,7 @@ impl Account {
         let intent = &mut self.payment_intents[position];
         intent["status"] = json!("succeeded");
         intent["amount_received"] = intent["amount"].clone();
-        let booking = booking(intent, 1);
+        let booking = booking(intent);
         self.ledger.push(booking);
     }
 
@@ -316,126 +320,6 @@ impl Account {
         let url = "/v1/payment_intents/search";
         Ok(page("search_result", url, found.collect(), parameters))
     }
-
-    pub(super) fn create_refund(&mut self, parameters: &Parameters) -> Done {
-        let Some(id) = parameters.get("payment_intent") else {
-            let message =
-                "One of the following params should be provided: payment_intent or charge.";
-            return Err(invalid(Some("parameter_missing"), None, message));
-        };
-        let position = self.position(id)?;
-        let intent = self.payment_intents[position].clone();
-        if intent["status"] != "succeeded" {
-            let message = "This PaymentIntent does not have a successful charge to refund.";
-            return Err(invalid(None, None, message));
-        }
-        let taken = self
-            .refunds
-            .iter()
-            .filter(|refund| refund["payment_intent"] == **id);
-        let taken = taken.filter(|refund| refund["status"] != "failed");
-        let taken: i64 = taken.filter_map(|refund| refund["amount"].as_i64()).sum();
-        let left = intent["amount_received"].as_i64().unwrap_or_default() - taken;
-        if left == 0 {
-            let message = "Charge has already been refunded.";
-            return Err(invalid(Some("charge_already_refunded"), None, message));
-        }
-        let amount = parameters
-            .get("amount")
-            .map_or(left, |amount| amount.parse().unwrap());
-        if amount > left {
-            let message =
-                format!("Refund amount ({amount}) is greater than unrefunded amount ({left})");
-            return Err(invalid(Some("amount_too_large"), Some("amount"), &message));
-        }
-        let number = self.refunds.len() + 1;
-        let pending = intent["pending_refund"] == true;
-        self.refunds.push(json!({
-            "id": format!("re_standIn{number:06}"),
-            "object": "refund",
-            "amount": amount,
-            "created": created(number),
-            "currency": intent["currency"],
-            "metadata": metadata(parameters),
-            "payment_intent": id,
-            "status": if pending { "pending" } else { "succeeded" },
-        }));
-        self.pay_out(number - 1);
-        Ok(self.refunds[number - 1].clone())
-    }
-
-    /// Books a refund that has succeeded.
-    fn pay_out(&mut self, position: usize) {
-        let refund = &self.refunds[position];
-        if refund["status"] == "succeeded" {
-            let paid = |intent: &&Value| intent["id"] == refund["payment_intent"];
-            let intent = self.payment_intents.iter().find(paid).unwrap();
-            let amount = -refund["amount"].as_i64().unwrap();
-            let booking = Booking {
-                amount,
-                ..booking(intent, 1)
-            };
-            self.ledger.push(booking);
-        }
-    }
-
-    pub(super) fn list_refunds(&self, parameters: &Parameters) -> Value {
-        let wanted = parameters.get("payment_intent");
-        let of = |refund: &&Value| wanted.is_none_or(|id| refund["payment_intent"] == **id);
-        let found = self.refunds.iter().rev().filter(of).cloned();
-        page("list", "/v1/refunds", found.collect(), parameters)
-    }
-
-    pub(super) fn retrieve_refund(&self, id: &str) -> Done {
-        let found = self.refunds.iter().find(|refund| refund["id"] == id);
-        found.cloned().ok_or_else(|| missing("refund", "id", id))
-    }
-}
-
-/// What a bank says to a card.
-enum Behaviour {
-    Pays {
-        pending_refund: bool,
-    },
-    Authenticates,
-    /// The account is at fault.
-    IsNotActivated,
-    Declines(&'static str, &'static str, &'static str),
-}
-
-/// "Testing": "Test cards", by the names that follow `tok_` and `pm_card_`.
-fn behaviour(name: &str) -> Option<Behaviour> {
-    let pays = |pending_refund| Some(Behaviour::Pays { pending_refund });
-    let declines =
-        |code, decline_code, message| Some(Behaviour::Declines(code, decline_code, message));
-    match name {
-        "visa" | "visa_debit" | "mastercard" | "amex" => pays(false),
-        "pendingRefund" => pays(true),
-        "notActivated" => Some(Behaviour::IsNotActivated),
-        "authenticationRequired" => Some(Behaviour::Authenticates),
-        "chargeDeclined" => declines(
-            "card_declined",
-            "generic_decline",
-            "Your card was declined.",
-        ),
-        "chargeDeclinedInsufficientFunds" => declines(
-            "card_declined",
-            "insufficient_funds",
-            "Your card has insufficient funds.",
-        ),
-        "chargeDeclinedExpiredCard" => {
-            declines("expired_card", "expired_card", "Your card has expired.")
-        }
-        "chargeDeclinedProcessingError" => declines(
-            "processing_error",
-            "processing_error",
-            "An error occurred while processing your card. Try again in a little bit.",
-        ),
-        "chargeDeclinedFraudulent" => {
-            declines("card_declined", "fraudulent", "Your card was declined.")
-        }
-        _ => None,
-    }
 }
 
 /// The amount of a charge, if this currency can have it.
@@ -472,12 +356,12 @@ fn checked_amount(parameters: &Parameters) -> Result<i64, Answer> {
     Ok(amount)
 }
 
-fn booking(intent: &Value, sign: i64) -> Booking {
+fn booking(intent: &Value) -> Booking {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     Booking {
         payment_intent: text(&intent["id"]),
         order_id: text(&intent["metadata"]["order_id"]),
-        amount: sign * intent["amount_received"].as_i64().unwrap_or_default(),
+        amount: intent["amount_received"].as_i64().unwrap_or_default(),
         currency: text(&intent["currency"]),
     }
 }
