@@ -175,7 +175,8 @@ fn payments(
 fn stripe_api_base(value: &str) -> Result<Url, String> {
     let expected = "must be where Stripe's API is, such as https://api.stripe.com";
     let url = secure_url(value, expected)?;
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+    let login = !url.username().is_empty() || url.password().is_some();
+    if url.query().is_some() || url.fragment().is_some() || login {
         return Err(format!("{expected}, and nothing more"));
     }
     Ok(url)
@@ -356,6 +357,11 @@ mod tests {
             (
                 "STRIPE_API_BASE",
                 "https://api.stripe.com?x",
+                "nothing more",
+            ),
+            (
+                "STRIPE_API_BASE",
+                "https://:hunter2@api.stripe.com",
                 "nothing more",
             ),
         ] {

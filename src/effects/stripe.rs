@@ -22,7 +22,8 @@
 //! metadata tell whether there is something behind it.
 //!
 //! A `PaymentIntent` that is `processing` and a Refund that is `pending` are unknown as well: nobody would tell us later
-//! that they failed.
+//! that they failed. Nor does anybody tell us of a bank that returns a refund after it had succeeded, or of a dispute: those
+//! are seen at the dashboard.
 
 mod amount;
 mod charge;
