@@ -35,6 +35,7 @@ impl Effects for Outside {
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
+        _age: Duration,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
         Box::pin(async move {

@@ -26,5 +26,8 @@ mod registry;
 mod saga;
 mod search;
 mod simulation;
+mod stripe;
+mod stripe_orders;
+mod stripe_stand_in;
 mod support;
 mod wire;
