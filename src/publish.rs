@@ -11,7 +11,7 @@ mod credential;
 mod event_grid;
 
 pub use batching::{BatchingPublisher, MAX_IN_FLIGHT};
-pub use credential::{Credential, Token, TokenCache, TokenError, TokenSource};
+pub use credential::Credential;
 pub use event_grid::{EndpointError, EventGridPublisher};
 
 /// Where outgoing events go.
@@ -48,16 +48,4 @@ const LONGEST_BUDGET: Duration = Duration::from_secs(10 * 60);
 
 fn deadline(budget: Duration) -> Instant {
     Instant::now() + budget.min(LONGEST_BUDGET)
-}
-
-/// A handshake with the topic or the identity endpoint that takes longer will not succeed.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-
-/// What every HTTP client here has in common.
-pub(crate) fn client_builder() -> reqwest::ClientBuilder {
-    // reqwest comes without a TLS implementation and panics if none is installed. Someone may have been first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .user_agent(concat!("orderflow/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_LIMIT)
 }

@@ -3,7 +3,9 @@
 //! A transaction is a piece of [`Work`]: the store loads the rows that the work names, the work (pure) says what is
 //! to be written, and the store writes all of it or nothing. Between the two nothing is awaited.
 
+mod inbox;
 pub mod memory;
+pub mod postgres;
 pub mod sqlite;
 
 use chrono::{DateTime, Utc};

@@ -20,7 +20,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use super::{Credential, PublishError, Publisher, client_builder, deadline};
+use super::{Credential, PublishError, Publisher, deadline};
+use crate::http_client;
 
 /// The most bytes in one request: the service's 1 MB, less a little for what may be counted differently there.
 pub(super) const MAX_BODY: usize = 1_048_576 - 1_024;
@@ -102,7 +103,7 @@ impl EventGridPublisher {
                 .query_pairs_mut()
                 .append_pair(API_VERSION.0, API_VERSION.1);
         }
-        let mut client = client_builder().redirect(Policy::none());
+        let mut client = http_client::builder().redirect(Policy::none());
         if is_loopback(&endpoint) {
             client = client.no_proxy();
         }

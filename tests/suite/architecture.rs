@@ -8,10 +8,12 @@ use crate::support::root;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("cloud_event", &[]),
     ("dev", &[]),
-    ("publish", &[]),
+    ("http_client", &[]),
+    ("entra", &["http_client"]),
+    ("publish", &["entra", "http_client"]),
     ("events", &["cloud_event"]),
     ("sales", &["events"]),
-    ("store", &["events", "sales"]),
+    ("store", &["entra", "events", "sales"]),
     ("functions", &["events", "sales", "store"]),
     (
         "engine",
@@ -49,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("artifacts", &["cloud_event", "events", "functions"]),
-    ("config", &["sales"]),
+    ("config", &["sales", "store"]),
     ("telemetry", &["config"]),
 ];
 

@@ -22,9 +22,12 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
-use orderflow::publish::{
-    BatchingPublisher, Credential, EndpointError, EventGridPublisher, MAX_IN_FLIGHT, PublishError,
-    Publisher, Token, TokenCache, TokenError, TokenSource,
+use orderflow::{
+    entra::{Token, TokenCache, TokenError, TokenSource},
+    publish::{
+        BatchingPublisher, Credential, EndpointError, EventGridPublisher, MAX_IN_FLIGHT,
+        PublishError, Publisher,
+    },
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -654,7 +657,7 @@ async fn without_a_token_nothing_is_published() {
             .await,
     );
     assert!(
-        reason.starts_with("no credential for the topic: nobody is logged in"),
+        reason.starts_with("no credential: nobody is logged in"),
         "{reason}"
     );
     assert!(topic.requests().is_empty());
@@ -742,10 +745,7 @@ async fn an_acquisition_is_given_up_after_its_limit() {
     }
     let cache = TokenCache::new(Never, Duration::from_millis(50));
     let error = cache.authorization().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no credential for the topic: none came within 50ms"
-    );
+    assert_eq!(error.to_string(), "no credential: none came within 50ms");
 }
 
 #[tokio::test]
