@@ -265,6 +265,15 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>>;
 
+    /// Looks at inboxes that began before `before`, at most `limit` of them, oldest first, and empties those of rows on
+    /// which nothing has been decided since `before` either; how many it has looked at. The state itself stays: it is
+    /// the order's record, and refuses by itself what comes too late for it.
+    fn forget_inboxes(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>>;
+
     /// The own row of an order.
     fn row(
         &self,

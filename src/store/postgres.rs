@@ -174,6 +174,29 @@ impl Store for PostgresStore {
         })
     }
 
+    fn forget_inboxes(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(async move {
+            // Rows that somebody holds are left for the next time: whoever waits for nobody is in nobody's way.
+            let sql = "WITH old AS (
+                           SELECT order_id, owner FROM orderflow.order_rows
+                           WHERE inbox_from < $1 ORDER BY inbox_from LIMIT $2
+                           FOR UPDATE SKIP LOCKED
+                       )
+                       UPDATE orderflow.order_rows r SET
+                           inbox = CASE WHEN decided_at < $1 THEN '' ELSE inbox END,
+                           inbox_from = CASE WHEN decided_at < $1 THEN NULL ELSE decided_at END
+                       FROM old WHERE r.order_id = old.order_id AND r.owner = old.owner
+                       RETURNING 1";
+            let (before, limit) = (before.timestamp_micros(), count(limit));
+            let parameters: Parameters<'_> = &[(&before, Type::INT8), (&limit, Type::INT8)];
+            Ok(self.read(sql, parameters).await?.len())
+        })
+    }
+
     fn row(
         &self,
         owner: &'static str,

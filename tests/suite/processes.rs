@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::support::{Answer, PATIENCE, client, eventually, listen, new_order, root, sample_of};
 
-fn orderflow(arguments: &[&str]) -> Command {
+pub fn orderflow(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orderflow"));
     command
         .args(arguments)
@@ -37,7 +37,7 @@ fn orderflow(arguments: &[&str]) -> Command {
     command
 }
 
-async fn output(command: &mut Command) -> (Option<i32>, String, String) {
+pub async fn output(command: &mut Command) -> (Option<i32>, String, String) {
     let Output {
         status,
         stdout,

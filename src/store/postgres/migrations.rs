@@ -14,8 +14,13 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
 /// The lock under which a database is migrated: any number that nobody else uses.
 const LOCK: i64 = 0x6f72_6465_7266_6c6f;
 
-/// The version, which is none where there is no table of it yet.
-const TABLE_EXISTS: &str = "SELECT to_regclass('orderflow.migrations') IS NOT NULL";
+/// Asked of the catalogue's tables: the server's functions for it answer out of a cache, which may not have heard yet
+/// of what another instance did a moment ago.
+const SCHEMA_EXISTS: &str =
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'orderflow')";
+const TABLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables
+    WHERE schemaname = 'orderflow' AND tablename = 'migrations')";
+
 const VERSION: &str = "SELECT coalesce(max(version), 0) FROM orderflow.migrations";
 
 /// Brings the schema up to date. Of several instances that start together, one does it and the others wait.
@@ -67,8 +72,7 @@ fn pending(version: i32) -> Result<&'static [&'static str], StoreError> {
 async fn run(client: &Client, number: i32, migration: &str) -> Result<(), Error> {
     if number == 1 {
         // Whoever may not make schemas finds one made for him; `IF NOT EXISTS` would ask for the right all the same.
-        let there = "SELECT to_regnamespace('orderflow') IS NOT NULL";
-        if !client.query_one(there, &[]).await?.try_get(0)? {
+        if !client.query_one(SCHEMA_EXISTS, &[]).await?.try_get(0)? {
             client.batch_execute("CREATE SCHEMA orderflow").await?;
         }
         client

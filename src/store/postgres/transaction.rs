@@ -13,6 +13,8 @@
 //! is new to one transaction and not to the other is one that the other has inserted, after all that it read.) On a
 //! hot row they queue up, each for as long as one group takes, and nobody is turned away.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tokio_postgres::{Client, Error, Row, Statement};
 use uuid::Uuid;
@@ -111,7 +113,7 @@ async fn lock_shared_rows(
 
 /// Puts rows in their places. The first column is the number of the key that was asked for, from 1.
 fn fill<K, T>(
-    places: &mut std::collections::BTreeMap<K, Tracked<T>>,
+    places: &mut BTreeMap<K, Tracked<T>>,
     rows: &[Row],
     read: impl Fn(&Row) -> Result<T, Error>,
 ) -> Result<(), Error> {
@@ -162,19 +164,23 @@ async fn save(session: &Session, group: &Group<'_>) -> Result<(), Error> {
     let (client, known) = (session.client(), &session.statements);
     let mut writing: Vec<BoxFuture<'_, Result<u64, Error>>> = Vec::new();
 
-    let (new, changed) = written(group.order_rows.iter(), |_| true);
-    save_order_rows(&mut writing, client, &known.insert_order_rows, new);
-    save_order_rows(&mut writing, client, &known.update_order_rows, changed);
+    let rows = |exists| changed(&group.order_rows, exists);
+    save_order_rows(&mut writing, client, &known.insert_order_rows, rows(false));
+    save_order_rows(&mut writing, client, &known.update_order_rows, rows(true));
 
-    let (new, changed) = written(group.shared_rows.iter(), |_| true);
-    save_shared_rows(&mut writing, client, &known.insert_shared_rows, new);
-    save_shared_rows(&mut writing, client, &known.update_shared_rows, changed);
+    let rows = |exists| changed(&group.shared_rows, exists);
+    save_shared_rows(&mut writing, client, &known.insert_shared_rows, rows(false));
+    save_shared_rows(&mut writing, client, &known.update_shared_rows, rows(true));
 
-    let owed = |row: &PendingRow| !row.pending.is_empty();
-    let (new, changed) = written(group.pending.iter(), owed);
+    let owed = |exists| {
+        let rows = changed(&group.pending, exists).into_iter();
+        rows.partition(|(_, owed)| !owed.row.pending.is_empty())
+    };
+    // What was paid before it was ever written needs no row.
+    let (new, _): (Vec<_>, Vec<_>) = owed(false);
+    let (still, paid): (Vec<_>, Vec<_>) = owed(true);
     save_pending(&mut writing, client, &known.insert_pending, new);
-    save_pending(&mut writing, client, &known.update_pending, changed);
-    let (_, paid) = written(group.pending.iter(), |row| !owed(row));
+    save_pending(&mut writing, client, &known.update_pending, still);
     if !paid.is_empty() {
         let keys = Keys::of(paid.into_iter().map(|(key, _)| *key));
         let delete = async move {
@@ -202,13 +208,11 @@ async fn save(session: &Session, group: &Group<'_>) -> Result<(), Error> {
 
 type Entry<'g, K, T> = (&'g K, &'g Tracked<T>);
 
-/// The rows that have changed and are such as wanted: those to insert, and those to update or delete.
-fn written<'g, K: 'g, T: 'g>(
-    rows: impl Iterator<Item = Entry<'g, K, T>>,
-    such: impl Fn(&T) -> bool,
-) -> (Vec<Entry<'g, K, T>>, Vec<Entry<'g, K, T>>) {
-    rows.filter(|(_, tracked)| tracked.changed && such(&tracked.row))
-        .partition(|(_, tracked)| !tracked.exists)
+/// The rows that are to be written, of those that the database has or of the others.
+fn changed<K, T>(rows: &BTreeMap<K, Tracked<T>>, exists: bool) -> Vec<Entry<'_, K, T>> {
+    rows.iter()
+        .filter(|(_, tracked)| tracked.changed && tracked.exists == exists)
+        .collect()
 }
 
 fn save_order_rows<'w, 'g: 'w>(

@@ -13,7 +13,7 @@ use crate::{
     sales::verdict::SharedRows,
     store::{
         Change, Guard, Key, Loaded, Parked, Pending, Receipt, Reminder, Step, StoreError, Work,
-        Writes,
+        Writes, inbox,
     },
 };
 
@@ -37,6 +37,13 @@ pub(super) enum Job {
 struct Found {
     row_id: i64,
     inbox: String,
+}
+
+/// What is written to an order's own row, besides its inbox.
+struct OwnRow {
+    body: Option<Vec<u8>>,
+    reminder: Option<Reminder>,
+    decided_at: i64,
 }
 
 /// Owns the connection that writes.
@@ -222,7 +229,12 @@ impl Writer {
     ) -> rusqlite::Result<Receipt> {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
         let order_id = order_id.to_string();
-        self.save_own(owner, &order_id, key, found, writes.own, writes.reminder)?;
+        let own = OwnRow {
+            body: writes.own,
+            reminder: writes.reminder,
+            decided_at: writes.at.timestamp_micros(),
+        };
+        self.save_own(owner, &order_id, key, found, own)?;
         for (name, row) in &writes.shared {
             self.execute(
                 "INSERT INTO state (owner, key, body, inbox) VALUES (?1, ?2, ?3, '')
@@ -254,30 +266,39 @@ impl Writer {
         order_id: &str,
         key: &Key,
         found: Option<Found>,
-        body: Option<Vec<u8>>,
-        reminder: Option<Reminder>,
+        own: OwnRow,
     ) -> rusqlite::Result<usize> {
-        let (due, cause) = reminder
+        let at = own.decided_at;
+        let (due, cause) = own
+            .reminder
             .map(|reminder| (reminder.at.timestamp_micros(), reminder.cause))
             .unzip();
         let Some(mut found) = found else {
             return self.execute(
-                "INSERT INTO state (owner, key, body, inbox, due, cause)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![owner, order_id, body, line(key), due, cause],
+                "INSERT INTO state (owner, key, body, inbox, due, cause, decided_at, inbox_from)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+                params![owner, order_id, own.body, inbox::line(key), due, cause, at],
             );
         };
-        if !found.knows(key) {
-            found.inbox.push_str(&line(key));
+        if found.inbox.is_empty() {
+            // It was forgotten, and begins again. A statement of its own, so that the others need not touch its index.
+            self.execute(
+                "UPDATE state SET inbox_from = ?2 WHERE rowid = ?1",
+                params![found.row_id, at],
+            )?;
         }
-        match body {
+        if !found.knows(key) {
+            found.inbox.push_str(&inbox::line(key));
+        }
+        match own.body {
             Some(body) => self.execute(
-                "UPDATE state SET body = ?2, inbox = ?3, due = ?4, cause = ?5 WHERE rowid = ?1",
-                params![found.row_id, body, found.inbox, due, cause],
+                "UPDATE state SET body = ?2, inbox = ?3, due = ?4, cause = ?5, decided_at = ?6
+                 WHERE rowid = ?1",
+                params![found.row_id, body, found.inbox, due, cause, at],
             ),
             None => self.execute(
-                "UPDATE state SET inbox = ?2 WHERE rowid = ?1",
-                params![found.row_id, found.inbox],
+                "UPDATE state SET inbox = ?2, decided_at = ?3 WHERE rowid = ?1",
+                params![found.row_id, found.inbox, at],
             ),
         }
     }
@@ -354,14 +375,8 @@ impl Writer {
 
 impl Found {
     fn knows(&self, key: &Key) -> bool {
-        let line = line(key);
-        self.inbox.split_inclusive('\n').any(|known| known == line)
+        inbox::knows(&self.inbox, key)
     }
-}
-
-/// A delivery as it stands in the inbox. Control characters are refused when an event is decoded.
-fn line(key: &Key) -> String {
-    format!("{}\t{}\t{}\n", key.function, key.source, key.id)
 }
 
 impl Job {
