@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::sales::Catalog;
+use crate::{sales::Catalog, store::postgres};
 
 /// Where settings come from: the environment, or a map in tests.
 pub type Source<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -44,6 +44,8 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite:PATH`
     Sqlite(PathBuf),
+    /// `postgres://…`
+    Postgres(Box<postgres::Address>),
 }
 
 /// Who moves money.
@@ -220,7 +222,7 @@ fn secure_url(value: &str, expected: &str) -> Result<Url, String> {
 }
 
 fn store_url(value: Option<String>) -> Result<StoreUrl, String> {
-    let expected = "must be sqlite:PATH or memory:";
+    let expected = "must be postgres://…, sqlite:PATH or memory:";
     let value = value.ok_or_else(|| format!("is not set; {expected}"))?;
     if value == "memory:" {
         return Ok(StoreUrl::Memory);
@@ -228,6 +230,9 @@ fn store_url(value: Option<String>) -> Result<StoreUrl, String> {
     match value.split_once(':') {
         Some(("sqlite", "")) => Err(format!("{expected}; the path is missing")),
         Some(("sqlite", path)) => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
+        Some(("postgres" | "postgresql", _)) => {
+            postgres::Address::parse(&value).map(|address| StoreUrl::Postgres(Box::new(address)))
+        }
         // The rest of the value may hold a password.
         Some((scheme, _)) => Err(format!("{expected}, got the scheme {scheme:?}")),
         None => Err(expected.to_owned()),
@@ -310,6 +315,11 @@ mod tests {
             ),
             ("STORE_URL", "sqlite:", "the path is missing"),
             (
+                "STORE_URL",
+                "postgres://orders:hunter2@db:port/orders",
+                "must be postgres://USER:PASSWORD@HOST",
+            ),
+            (
                 "FUNCTIONS_CUSTOMHANDLER_PORT",
                 "http",
                 "must be a port number",
@@ -384,8 +394,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_never_shown() {
-        let mut settings = GOOD.to_vec();
+    fn neither_a_key_nor_a_password_is_ever_shown() {
+        let mut settings = vec![(
+            "STORE_URL",
+            "postgres://orders:hunter2@db.example.com/orders",
+        )];
+        settings.extend(GOOD);
         settings.push(("EVENTGRID_TOPIC_KEY", "s3cret"));
         settings.push(("PAYMENT_PROVIDER", "stripe"));
         settings.push(("STRIPE_API_KEY", "sk_s3cret"));
@@ -394,6 +408,10 @@ mod tests {
             settings.topic_key.as_ref().map(Secret::reveal),
             Some("s3cret")
         );
-        assert!(!format!("{settings:?}").contains("s3cret"));
+        let shown = format!("{settings:?}");
+        assert!(
+            !shown.contains("s3cret") && !shown.contains("hunter2"),
+            "{shown}"
+        );
     }
 }

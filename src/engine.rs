@@ -33,7 +33,7 @@ use crate::{
 };
 
 pub use ports::{Clock, EffectError, Effects, SystemClock};
-pub use sweep::{Reminded, SWEEP_AFTER, Swept};
+pub use sweep::{INBOX_RETENTION, Reminded, SWEEP_AFTER, Swept};
 use transaction::{Intent, Transaction};
 
 /// How long one delivery may take before it is given up and answered with 5xx: Event Grid waits 30 s.

@@ -7,6 +7,7 @@
 //! - [`functions`]: the registry, the only place where a function is declared
 //! - [`engine`]: runs those functions: decode, decide, commit, publish
 //! - [`store`], [`publish`], [`effects`]: the engine's ports to the outside and what stands behind them
+//! - [`entra`]: tokens for them
 //! - [`cloud_event`], [`handler`]: the HTTP side of `orderflow serve`
 //! - [`dev`]: a local Event Grid and a stand-in for the Functions host
 //! - [`simulate`]: the engine in a simulated, hostile world, and what must hold there
@@ -15,15 +16,18 @@
 //! Dependencies point inwards: `sales` knows only `events`; the engine knows both; the rim knows the engine.
 
 pub mod artifacts;
+mod back_off;
 pub mod cli;
 pub mod cloud_event;
 pub mod config;
 pub mod dev;
 pub mod effects;
 pub mod engine;
+pub mod entra;
 pub mod events;
 pub mod functions;
 pub mod handler;
+mod http_client;
 pub mod publish;
 pub mod sales;
 pub mod simulate;

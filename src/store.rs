@@ -3,7 +3,9 @@
 //! A transaction is a piece of [`Work`]: the store loads the rows that the work names, the work (pure) says what is
 //! to be written, and the store writes all of it or nothing. Between the two nothing is awaited.
 
+mod inbox;
 pub mod memory;
+pub mod postgres;
 pub mod sqlite;
 
 use chrono::{DateTime, Utc};
@@ -262,6 +264,15 @@ pub trait Store: Send + Sync {
         until: DateTime<Utc>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>>;
+
+    /// Looks at inboxes that began before `before`, at most `limit` of them, oldest first, and empties those of rows on
+    /// which nothing has been decided since `before` either; how many it has looked at. The state itself stays: it is
+    /// the order's record, and refuses by itself what comes too late for it.
+    fn forget_inboxes(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// The own row of an order.
     fn row(

@@ -72,7 +72,7 @@ pub(super) async fn run(fire: Fire) -> Result<(), String> {
         }
         return Ok(());
     }
-    let client = crate::publish::client_builder()
+    let client = crate::http_client::builder()
         .no_proxy()
         .timeout(TIMEOUT)
         .build();

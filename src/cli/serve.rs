@@ -9,9 +9,15 @@ use crate::{
     config::{self, PaymentProvider, Settings, StoreUrl},
     effects::{Simulated, Stripe},
     engine::{Effects, Engine, Swept, SystemClock},
+    entra::{TokenCache, TokenError},
     handler,
     publish::{BatchingPublisher, Credential, EventGridPublisher, Publisher},
-    store::{Store, StoreError, memory::MemoryStore, sqlite::SqliteStore},
+    store::{
+        Store, StoreError,
+        memory::MemoryStore,
+        postgres::{PostgresStore, TOKEN_SCOPE},
+        sqlite::SqliteStore,
+    },
     telemetry,
 };
 
@@ -80,12 +86,7 @@ async fn recover(engine: Engine) {
 }
 
 async fn engine_for(settings: &Settings) -> Result<Engine, String> {
-    let url = settings.store.clone();
-    let store = tokio::task::spawn_blocking(move || open(&url));
-    let store = store
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())?;
+    let store = open(settings).await?;
     let publisher = publisher(settings)?;
     let effects = effects(&settings.payments)?;
     let catalog = Arc::new(settings.catalog.clone());
@@ -98,10 +99,33 @@ async fn engine_for(settings: &Settings) -> Result<Engine, String> {
     ))
 }
 
-fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
-    match url {
+async fn open(settings: &Settings) -> Result<Arc<dyn Store>, String> {
+    let line = |error: StoreError| error.to_string();
+    match settings.store.clone() {
         StoreUrl::Memory => Ok(Arc::new(MemoryStore::default())),
-        StoreUrl::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path)?)),
+        StoreUrl::Sqlite(path) => {
+            let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path));
+            let opened = opening.await.map_err(|error| error.to_string())?;
+            Ok(Arc::new(opened.map_err(line)?))
+        }
+        StoreUrl::Postgres(address) => {
+            let tokens = if address.needs_token() {
+                Some(tokens(settings).map_err(|error| format!("STORE_URL: {error}"))?)
+            } else {
+                None
+            };
+            let opened = PostgresStore::open(*address, tokens).await;
+            Ok(Arc::new(opened.map_err(line)?))
+        }
+    }
+}
+
+/// Tokens for the database.
+fn tokens(settings: &Settings) -> Result<TokenCache, TokenError> {
+    if settings.managed_identity {
+        TokenCache::managed_identity(TOKEN_SCOPE)
+    } else {
+        TokenCache::developer_tools(TOKEN_SCOPE)
     }
 }
 

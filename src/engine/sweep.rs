@@ -23,6 +23,16 @@ const SWEEP_LIMIT: usize = 500;
 /// publish requests.
 const REMIND_LIMIT: usize = 100;
 
+/// For how long an inbox is kept after the last decision on its row. Until then the same event may come again: Event Grid
+/// tries for 24 hours at most, and whoever replays dead letters has these days for it. What comes later still meets
+/// the order's state, which knows that the step has been taken.
+pub const INBOX_RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+
+/// How many inboxes are looked at in one transaction, and in how many of them one sweep does so at most: more in a
+/// minute than come into being, and never long enough to be in the way.
+const FORGET_LIMIT: usize = 500;
+const FORGET_BATCHES: usize = 200;
+
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -67,6 +77,20 @@ impl Engine {
             finished: finished.len() - pending,
             pending,
         })
+    }
+
+    /// Empties the inboxes that are older than [`INBOX_RETENTION`].
+    ///
+    /// # Errors
+    /// The store could not do it.
+    pub async fn forget(&self) -> Result<(), StoreError> {
+        let before = self.clock.now() - INBOX_RETENTION;
+        for _ in 0..FORGET_BATCHES {
+            if self.store.forget_inboxes(before, FORGET_LIMIT).await? < FORGET_LIMIT {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Has services look again at the orders whose time has come; those that they looked at. What could not be done

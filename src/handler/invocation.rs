@@ -192,7 +192,9 @@ pub(super) async fn sweep(
     let invocation = invocation_id(headers);
     let swept = async {
         let swept = engine.sweep(SWEEP_AFTER).await?;
-        Ok::<_, StoreError>((swept, engine.remind().await?))
+        let reminded = engine.remind().await?;
+        engine.forget().await?;
+        Ok::<_, StoreError>((swept, reminded))
     };
     match swept.await {
         Ok((swept, reminded)) => {

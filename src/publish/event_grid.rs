@@ -1,25 +1,17 @@
 //! Event Grid custom topics: `POST` of CloudEvents in batch format (`Microsoft.EventGrid` data plane, 2018-01-01).
 
-use std::{
-    error::Error,
-    fmt,
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
-use axum::http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, DATE, RETRY_AFTER},
-};
+use axum::http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use bytes::Bytes;
-use chrono::DateTime;
 use futures_util::future::BoxFuture;
 use reqwest::{Client, Response};
 use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Credential, PublishError, Publisher, client_for, deadline};
+use super::{Credential, PublishError, Publisher, deadline};
+use crate::{back_off, http_client};
 
 /// The most bytes in one request: the service's 1 MB, less a little for what may be counted differently there.
 pub(super) const MAX_BODY: usize = 1_048_576 - 1_024;
@@ -35,10 +27,6 @@ const BATCH: HeaderValue =
 
 /// One attempt. The service answers within milliseconds, or within a few seconds when it is in trouble.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
-
-/// Back-off after the first failed attempt; it doubles up to the last.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LAST_DELAY: Duration = Duration::from_secs(5);
 
 /// As much of an error's body as is read, and as is told.
 const MAX_ERROR_BODY: usize = 16 * 1024;
@@ -102,7 +90,7 @@ impl EventGridPublisher {
                 .append_pair(API_VERSION.0, API_VERSION.1);
         }
         Ok(EventGridPublisher {
-            client: client_for(&endpoint)?,
+            client: http_client::for_service(&endpoint)?,
             endpoint,
             credential,
         })
@@ -130,7 +118,7 @@ impl EventGridPublisher {
                 } => (reason, retry_after),
             };
             failures = failures.saturating_add(1);
-            let delay = retry_after.unwrap_or_else(|| jittered(failures));
+            let delay = retry_after.unwrap_or_else(|| back_off::jittered(failures));
             if delay >= deadline.saturating_duration_since(Instant::now()) {
                 return Err(PublishError::Unavailable(format!(
                     "{reason} (attempts: {failures})"
@@ -159,7 +147,7 @@ impl EventGridPublisher {
         match request.send().await {
             Ok(response) if response.status().is_success() => Attempt::Accepted,
             Ok(response) => judge(response, value).await,
-            Err(error) => Attempt::failed(chain(&error.without_url())),
+            Err(error) => Attempt::failed(http_client::chain(&error.without_url())),
         }
     }
 }
@@ -241,7 +229,7 @@ fn finished(body: &mut Vec<u8>) -> Bytes {
 /// What an unsuccessful answer means.
 async fn judge(response: Response, credential: HeaderValue) -> Attempt {
     let status = response.status();
-    let retry_after = retry_after(response.headers());
+    let retry_after = http_client::retry_after(response.headers());
     let reason = reason(response, &credential).await;
     match status {
         StatusCode::UNAUTHORIZED => Attempt::Unauthorized {
@@ -259,17 +247,6 @@ async fn judge(response: Response, credential: HeaderValue) -> Attempt {
         },
         _ => Attempt::Denied(reason),
     }
-}
-
-/// `Retry-After` in seconds or as a date, which is compared with the service's own clock.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let then = DateTime::parse_from_rfc2822(value).ok()?;
-    let now = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
-    Some((then - now).to_std().unwrap_or_default())
 }
 
 /// Status, code and message of an error, without the credential should the answer repeat it.
@@ -310,26 +287,4 @@ async fn reason(mut response: Response, credential: &HeaderValue) -> String {
         .chars()
         .take(MAX_ERROR_TEXT)
         .collect()
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text.chars().take(MAX_ERROR_TEXT).collect()
-}
-
-/// Between half and all of a delay that doubles with every failure, so that callers who failed together come back apart.
-pub(crate) fn jittered(failures: u32) -> Duration {
-    let delay = FIRST_DELAY
-        .saturating_mul(1 << failures.saturating_sub(1).min(10))
-        .min(LAST_DELAY);
-    // Every `RandomState` has other keys, which is random enough here.
-    let thousandths = RandomState::new().hash_one(failures) % 501;
-    delay / 2 + delay / 1_000 * u32::try_from(thousandths).unwrap_or_default()
 }

@@ -152,6 +152,14 @@ impl Store for WatchedStore {
         Box::pin(self.call(move || ready(self.rows.due(until, limit))))
     }
 
+    fn forget_inboxes(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(self.call(move || ready(self.rows.forget_inboxes(before, limit))))
+    }
+
     fn row(
         &self,
         owner: &'static str,

@@ -42,6 +42,9 @@ struct Own {
     body: Option<Vec<u8>>,
     reminder: Option<Reminder>,
     inbox: BTreeSet<Key>,
+    decided_at: DateTime<Utc>,
+    /// When the inbox began or was last looked at, unless it is forgotten.
+    inbox_from: Option<DateTime<Utc>>,
 }
 
 impl MemoryStore {
@@ -110,6 +113,8 @@ impl Tables {
         let (key, (owner, order_id)) = (work.key().clone(), work.own_row());
         let own = self.own.entry((order_id, owner)).or_default();
         own.inbox.insert(key.clone());
+        own.decided_at = writes.at;
+        own.inbox_from.get_or_insert(writes.at);
         if let Some(body) = writes.own {
             own.body = Some(body);
             let place = |reminder: &Reminder| (reminder.at, owner, order_id);
@@ -186,14 +191,33 @@ impl Tables {
         found.take(limit).collect()
     }
 
+    fn forget_inboxes(&mut self, before: DateTime<Utc>, limit: usize) -> usize {
+        let old = |own: &&mut Own| own.inbox_from.is_some_and(|from| from < before);
+        let mut old: Vec<_> = self.own.values_mut().filter(old).collect();
+        old.sort_by_key(|own| own.inbox_from);
+        old.truncate(limit);
+        for own in &mut old {
+            if own.decided_at < before {
+                (own.inbox, own.inbox_from) = (BTreeSet::new(), None);
+            } else {
+                own.inbox_from = Some(own.decided_at);
+            }
+        }
+        old.len()
+    }
+
     fn orders(&self, query: OrderQuery) -> Vec<Summary> {
         let place = |summary: &Summary| (summary.placed_at, summary.order_id);
-        let after = query.after.and_then(|id| self.orders.get(&id)).map(place);
+        // Behind an order that nobody knows there is nothing.
+        let behind = |summary: &Summary, after| {
+            let after = self.orders.get(&after);
+            after.is_some_and(|after| place(summary) < place(after))
+        };
         let mut orders: Vec<_> = self
             .orders
             .values()
             .filter(|summary| query.status.is_none_or(|status| status == summary.status))
-            .filter(|summary| after.is_none_or(|after| place(summary) < after))
+            .filter(|summary| query.after.is_none_or(|after| behind(summary, after)))
             .copied()
             .collect();
         orders.sort_by_key(|summary| std::cmp::Reverse(place(summary)));
@@ -230,6 +254,14 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>> {
         Box::pin(ready(Ok(self.tables().due(until, limit))))
+    }
+
+    fn forget_inboxes(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(ready(Ok(self.tables().forget_inboxes(before, limit))))
     }
 
     fn row(

@@ -31,8 +31,12 @@ use super::{
 };
 use writer::{Job, Writer};
 
-/// The version of the schema, kept in the file's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+/// The migrations in order, each a file that stays as it is once it has been released. The schema's version, kept in
+/// the file's `user_version`, is how many of them a file has had.
+const MIGRATIONS: [&str; 2] = [
+    include_str!("sqlite/migrations/0001_initial.sql"),
+    include_str!("sqlite/migrations/0002_retention.sql"),
+];
 
 /// How long a statement waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,25 +135,25 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| {
         StoreError::Open(format!("cannot set up {}: {error}", path.display()))
     };
-    // Several processes may start at once: the first one takes the write lock and makes the schema.
+    // Several processes may start at once: the first one takes the write lock and brings the schema up to date.
     connection
         .execute_batch("BEGIN IMMEDIATE")
         .map_err(failed)?;
     let version: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed)?;
-    if version > SCHEMA_VERSION {
+    let known = usize::try_from(version).ok();
+    let Some(missing) = known.and_then(|version| MIGRATIONS.get(version..)) else {
         return Err(StoreError::Open(format!(
-            "{} has schema version {version}, this program knows up to {SCHEMA_VERSION}; use a newer version",
-            path.display()
+            "{} has schema version {version}, this program knows up to {}; use a newer version",
+            path.display(),
+            MIGRATIONS.len()
         )));
-    }
-    if version < SCHEMA_VERSION {
+    };
+    for (version, migration) in (version + 1..).zip(missing) {
+        connection.execute_batch(migration).map_err(failed)?;
         connection
-            .execute_batch(include_str!("schema.sql"))
-            .map_err(failed)?;
-        connection
-            .pragma_update(None, "user_version", SCHEMA_VERSION)
+            .pragma_update(None, "user_version", version)
             .map_err(failed)?;
     }
     connection.execute_batch("COMMIT").map_err(failed)
@@ -265,6 +269,28 @@ impl Store for SqliteStore {
             })?;
             let parameters = named_params! { ":status": status, ":after": after, ":limit": limit };
             statement.query_map(parameters, summary)?.collect()
+        })
+    }
+
+    fn forget_inboxes(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "UPDATE state SET
+                         inbox = CASE WHEN decided_at < ?1 THEN '' ELSE inbox END,
+                         inbox_from = CASE WHEN decided_at < ?1 THEN NULL ELSE decided_at END
+                     WHERE rowid IN (SELECT rowid FROM state
+                         WHERE inbox_from IS NOT NULL AND inbox_from < ?1
+                         ORDER BY inbox_from LIMIT ?2)",
+                )?
+                .execute(params![
+                    before.timestamp_micros(),
+                    i64::try_from(limit).unwrap_or(i64::MAX)
+                ])
         })
     }
 

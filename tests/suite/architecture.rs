@@ -8,10 +8,13 @@ use crate::support::root;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("cloud_event", &[]),
     ("dev", &[]),
-    ("publish", &[]),
+    ("back_off", &[]),
+    ("http_client", &[]),
+    ("entra", &["http_client"]),
+    ("publish", &["back_off", "entra", "http_client"]),
     ("events", &["cloud_event"]),
     ("sales", &["events"]),
-    ("store", &["events", "sales"]),
+    ("store", &["back_off", "entra", "events", "sales"]),
     ("functions", &["events", "sales", "store"]),
     (
         "engine",
@@ -24,7 +27,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("effects", &["engine", "events", "publish", "sales"]),
+    (
+        "effects",
+        &[
+            "back_off",
+            "engine",
+            "events",
+            "http_client",
+            "publish",
+            "sales",
+        ],
+    ),
     (
         "handler",
         &[
@@ -49,7 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("artifacts", &["cloud_event", "events", "functions"]),
-    ("config", &["sales"]),
+    ("config", &["sales", "store"]),
     ("telemetry", &["config"]),
 ];
 

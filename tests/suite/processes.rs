@@ -18,7 +18,7 @@ use tokio::{
 use crate::stripe_stand_in::{self, Fault, StripeStandIn};
 use crate::support::{Answer, PATIENCE, client, eventually, listen, new_order, root, sample_of};
 
-fn orderflow(arguments: &[&str]) -> Command {
+pub fn orderflow(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orderflow"));
     command
         .args(arguments)
@@ -41,7 +41,7 @@ fn orderflow(arguments: &[&str]) -> Command {
     command
 }
 
-async fn output(command: &mut Command) -> (Option<i32>, String, String) {
+pub async fn output(command: &mut Command) -> (Option<i32>, String, String) {
     let Output {
         status,
         stdout,

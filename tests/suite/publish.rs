@@ -22,9 +22,12 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
-use orderflow::publish::{
-    BatchingPublisher, Credential, EndpointError, EventGridPublisher, MAX_IN_FLIGHT, PublishError,
-    Publisher, Token, TokenCache, TokenError, TokenSource,
+use orderflow::{
+    entra::{Token, TokenCache, TokenError, TokenSource},
+    publish::{
+        BatchingPublisher, Credential, EndpointError, EventGridPublisher, MAX_IN_FLIGHT,
+        PublishError, Publisher,
+    },
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -654,7 +657,7 @@ async fn without_a_token_nothing_is_published() {
             .await,
     );
     assert!(
-        reason.starts_with("no credential for the topic: nobody is logged in"),
+        reason.starts_with("no credential: nobody is logged in"),
         "{reason}"
     );
     assert!(topic.requests().is_empty());
@@ -742,10 +745,7 @@ async fn an_acquisition_is_given_up_after_its_limit() {
     }
     let cache = TokenCache::new(Never, Duration::from_millis(50));
     let error = cache.authorization().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no credential for the topic: none came within 50ms"
-    );
+    assert_eq!(error.to_string(), "no credential: none came within 50ms");
 }
 
 #[tokio::test]
@@ -759,15 +759,18 @@ async fn only_the_refused_token_is_forgotten() {
     assert_eq!(cache.authorization().await.unwrap(), "Bearer token-2");
 }
 
-/// The identity endpoint of App Service and Functions: what the SDK asks for and what it wants to hear.
-async fn identity_endpoint() -> SocketAddr {
-    async fn issue(Query(query): Query<HashMap<String, String>>, headers: HeaderMap) -> Response {
+/// The identity endpoint of App Service and Functions: what the SDK asks for and what it wants to hear. It issues
+/// `managed-token` for one audience.
+pub async fn identity_endpoint(audience: &'static str) -> SocketAddr {
+    let issue = async move |Query(query): Query<HashMap<String, String>>,
+                            headers: HeaderMap|
+                -> Response {
         let asked_well = query
             .get("api-version")
             .is_some_and(|version| version == "2019-08-01")
             && query
                 .get("resource")
-                .is_some_and(|resource| resource == "https://eventgrid.azure.net")
+                .is_some_and(|resource| resource == audience)
             && headers
                 .get("x-identity-header")
                 .is_some_and(|header| header == "identity-secret");
@@ -777,12 +780,11 @@ async fn identity_endpoint() -> SocketAddr {
         let expires_on = (chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(40_000))
             .timestamp()
             .to_string();
-        let resource = "https://eventgrid.azure.net";
         let token = json!({
-            "access_token": "managed-token", "expires_on": expires_on, "token_type": "Bearer", "resource": resource,
+            "access_token": "managed-token", "expires_on": expires_on, "token_type": "Bearer", "resource": audience,
         });
         token.to_string().into_response()
-    }
+    };
     serve(Router::new().route("/msi/token", get(issue))).await
 }
 
@@ -801,7 +803,7 @@ async fn managed_identity_publishes_with_the_platform_s_token() {
     }
     let (topic, address) = Topic::start().await;
     *topic.token.lock().unwrap() = "managed-token".to_owned();
-    let identity = identity_endpoint().await;
+    let identity = identity_endpoint("https://eventgrid.azure.net").await;
     let child = tokio::task::spawn_blocking(move || {
         Command::new(std::env::current_exe().unwrap())
             .args([

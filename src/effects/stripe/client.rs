@@ -12,7 +12,10 @@ use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 
 use super::object::{ApiError, ErrorBody};
-use crate::publish::{chain, client_for, jittered, retry_after};
+use crate::{
+    back_off,
+    http_client::{self, chain, retry_after},
+};
 
 /// The version of the API that this client was written for; without it the account's own would hold.
 pub(super) const VERSION: &str = "2026-10-28.endive";
@@ -80,7 +83,7 @@ impl Client {
             .map_err(|_| "the key has characters that no header can hold".to_owned())?;
         authorization.set_sensitive(true);
         Ok(Self {
-            http: client_for(base).map_err(|error| chain(&error))?,
+            http: http_client::for_service(base).map_err(|error| chain(&error))?,
             base: base.clone(),
             authorization,
             secret: key.to_owned(),
@@ -137,7 +140,7 @@ impl Client {
                 } => (reason, retry_after),
             };
             failures = failures.saturating_add(1);
-            let delay = retry_after.unwrap_or_else(|| jittered(failures));
+            let delay = retry_after.unwrap_or_else(|| back_off::jittered(failures));
             if delay >= deadline.saturating_duration_since(Instant::now()) {
                 let problem = format!("{reason} (attempts: {failures})");
                 return Err(Failure::Unknown(problem));

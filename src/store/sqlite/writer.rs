@@ -16,7 +16,7 @@ use crate::{
     sales::verdict::SharedRows,
     store::{
         Change, Guard, Key, Loaded, Parked, Pending, Receipt, Reminder, Step, StoreError, Work,
-        Writes,
+        Writes, inbox,
     },
 };
 
@@ -40,6 +40,13 @@ pub(super) enum Job {
 struct Found {
     row_id: i64,
     inbox: String,
+}
+
+/// What is written to an order's own row, besides its inbox.
+struct OwnRow {
+    body: Option<Vec<u8>>,
+    reminder: Option<Reminder>,
+    decided_at: i64,
 }
 
 /// Writes through a connection that nobody else writes through.
@@ -226,7 +233,12 @@ impl<'c> Writer<'c> {
     ) -> rusqlite::Result<Receipt> {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
         let order_id = order_id.to_string();
-        self.save_own(owner, &order_id, key, found, writes.own, writes.reminder)?;
+        let own = OwnRow {
+            body: writes.own,
+            reminder: writes.reminder,
+            decided_at: writes.at.timestamp_micros(),
+        };
+        self.save_own(owner, &order_id, key, found, own)?;
         for (name, row) in &writes.shared {
             self.statements
                 .save_shared_row
@@ -255,37 +267,46 @@ impl<'c> Writer<'c> {
         order_id: &str,
         key: &Key,
         found: Option<Found>,
-        body: Option<Vec<u8>>,
-        reminder: Option<Reminder>,
+        own: OwnRow,
     ) -> rusqlite::Result<usize> {
-        let (due, cause) = reminder
+        let at = own.decided_at;
+        let (due, cause) = own
+            .reminder
             .map(|reminder| (reminder.at.timestamp_micros(), reminder.cause))
             .unzip();
         let Some(mut found) = found else {
             return self.statements.insert_row.execute(params![
                 owner,
                 order_id,
-                body,
-                line(key),
+                own.body,
+                inbox::line(key),
                 due,
-                cause
+                cause,
+                at
             ]);
         };
-        if !found.knows(key) {
-            found.inbox.push_str(&line(key));
+        if found.inbox.is_empty() {
+            // It was forgotten, and begins again. A statement of its own, so that the others need not touch its index.
+            self.statements
+                .begin_inbox
+                .execute(params![found.row_id, at])?;
         }
-        match body {
+        if !found.knows(key) {
+            found.inbox.push_str(&inbox::line(key));
+        }
+        match own.body {
             Some(body) => self.statements.update_row.execute(params![
                 found.row_id,
                 body,
                 found.inbox,
                 due,
-                cause
+                cause,
+                at
             ]),
             None => self
                 .statements
                 .update_inbox
-                .execute(params![found.row_id, found.inbox]),
+                .execute(params![found.row_id, found.inbox, at]),
         }
     }
 
@@ -357,14 +378,8 @@ impl<'c> Writer<'c> {
 
 impl Found {
     fn knows(&self, key: &Key) -> bool {
-        let line = line(key);
-        self.inbox.split_inclusive('\n').any(|known| known == line)
+        inbox::knows(&self.inbox, key)
     }
-}
-
-/// A delivery as it stands in the inbox. Control characters are refused when an event is decoded.
-fn line(key: &Key) -> String {
-    format!("{}\t{}\t{}\n", key.function, key.source, key.id)
 }
 
 impl Job {

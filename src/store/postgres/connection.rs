@@ -1,0 +1,176 @@
+//! Connections to the database: made when they are needed, given up when they are of no more use.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{task::JoinHandle, time::Instant};
+use tokio_postgres::Client;
+
+use super::{address::Address, failure::describe, statements::Statements, tls::Tls};
+use crate::{back_off, entra::TokenCache};
+
+/// How long making a connection may take, all in all: whoever waits for it has a delivery's time.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// What every connection is told. A commit is on disk before it is acknowledged, whatever the server's default. The
+/// limits are shorter than a delivery may take: a client that has stopped in the middle of a transaction holds up the
+/// others for no longer. Rows are found by key, so no plan may depend on how small a table was when it was made.
+const SETTINGS: &str = "
+    SELECT set_config('synchronous_commit', 'on', false)
+        WHERE current_setting('synchronous_commit') IN ('off', 'local');
+    SET lock_timeout = '4s';
+    SET statement_timeout = '8s';
+    SET idle_in_transaction_session_timeout = '8s';
+    SET client_min_messages = warning;
+    SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off;
+    SET jit = off";
+
+/// A way to the database.
+pub(super) struct Gateway {
+    address: Address,
+    tls: Tls,
+    tokens: Option<TokenCache>,
+}
+
+impl Gateway {
+    /// A way to an address, with tokens if it needs them.
+    pub(super) fn new(address: Address, tokens: Option<TokenCache>) -> Result<Self, String> {
+        let tls = Tls::new(address.encryption).map_err(|error| error.to_string())?;
+        Ok(Self {
+            address,
+            tls,
+            tokens,
+        })
+    }
+
+    /// A new connection, or why there is none.
+    pub(super) async fn connect(&self) -> Result<Connection, String> {
+        tokio::time::timeout(CONNECT_LIMIT, self.try_connect())
+            .await
+            .unwrap_or_else(|_| Err(format!("no connection within {CONNECT_LIMIT:?}")))
+    }
+
+    async fn try_connect(&self) -> Result<Connection, String> {
+        let mut config = self.address.config.clone();
+        if let Some(tokens) = self.tokens.as_ref().filter(|_| self.address.needs_token()) {
+            config.password(tokens.token().await.map_err(|error| error.to_string())?);
+        }
+        let (client, connection) = config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| describe(&error))?;
+        // How a connection ends is told to those who wait for an answer.
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        let connection = Connection { client, driver };
+        connection
+            .client
+            .batch_execute(SETTINGS)
+            .await
+            .map_err(|error| describe(&error))?;
+        Ok(connection)
+    }
+}
+
+/// A connection, which ends when it is dropped, even if the server no longer answers.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// A connection whose statements are prepared.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) statements: Statements,
+}
+
+impl Session {
+    /// Prepares the statements; the schema must be there.
+    async fn prepare(connection: Connection) -> Result<Self, String> {
+        let statements = Statements::prepare(&connection.client);
+        let statements = tokio::time::timeout(CONNECT_LIMIT, statements)
+            .await
+            .map_err(|_| format!("no answer within {CONNECT_LIMIT:?}"))?
+            .map_err(|error| describe(&error))?;
+        Ok(Self {
+            connection,
+            statements,
+        })
+    }
+
+    /// The client.
+    pub(super) fn client(&self) -> &Client {
+        &self.connection.client
+    }
+}
+
+/// One place in the pool: a session, made when it is needed.
+pub(super) struct Link {
+    gateway: Arc<Gateway>,
+    session: Option<Arc<Session>>,
+    failures: u32,
+    /// Before then, no new connection is tried.
+    closed_until: Option<(Instant, String)>,
+}
+
+impl Link {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+        Self {
+            gateway,
+            session: None,
+            failures: 0,
+            closed_until: None,
+        }
+    }
+
+    /// Takes over a connection to a database whose schema is there.
+    pub(super) async fn with(mut self, connection: Connection) -> Result<Self, String> {
+        self.session = Some(Arc::new(Session::prepare(connection).await?));
+        Ok(self)
+    }
+
+    /// The session, a new one if there is none. While the server is away this fails at once, between one try and the next.
+    pub(super) async fn session(&mut self) -> Result<Arc<Session>, String> {
+        if let Some(session) = self
+            .session
+            .as_ref()
+            .filter(|session| !session.client().is_closed())
+        {
+            return Ok(session.clone());
+        }
+        if let Some((until, reason)) = &self.closed_until
+            && Instant::now() < *until
+        {
+            return Err(reason.clone());
+        }
+        let opened = async { Session::prepare(self.gateway.connect().await?).await };
+        match opened.await {
+            Ok(session) => {
+                (self.failures, self.closed_until) = (0, None);
+                Ok(self.session.insert(Arc::new(session)).clone())
+            }
+            Err(reason) => {
+                if self.failures == 0 {
+                    tracing::warn!(reason, "the database is away");
+                }
+                self.session = None;
+                self.failures = self.failures.saturating_add(1);
+                let until = Instant::now() + back_off::jittered(self.failures);
+                self.closed_until = Some((until, reason.clone()));
+                Err(reason)
+            }
+        }
+    }
+
+    /// Gives the session up: the next one who needs one gets a new one.
+    pub(super) fn give_up(&mut self) {
+        self.session = None;
+    }
+}

@@ -1,0 +1,79 @@
+//! What only a file can go through: upgrades.
+
+use std::path::Path;
+
+use orderflow::store::{Answer, Store, sqlite::SqliteStore};
+use rusqlite::Connection;
+
+use crate::store_conformance::{counting, looking, order};
+
+const VERSION_1: &str = include_str!("../fixtures/sqlite-version-1.sql");
+
+fn version(path: &Path) -> i64 {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_file_of_version_1_goes_on_with_all_that_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let file = Connection::open(&path).unwrap();
+    file.execute_batch(VERSION_1).unwrap();
+    file.pragma_update(None, "user_version", 1).unwrap();
+    let inbox = "billing\t/orders\t1\nbilling\t/orders\t2\n";
+    file.execute(
+        "INSERT INTO state (owner, key, body, inbox) VALUES ('billing', ?1, X'32', ?2), ('billing', 'hot', X'35', '')",
+        (order(1).to_string(), inbox),
+    )
+    .unwrap();
+    drop(file);
+
+    let store = SqliteStore::open(&path).unwrap();
+    assert_ne!(version(&path), 1);
+    for (id, expected) in [("1", None), ("2", None), ("3", Some(Answer::Accepted))] {
+        let receipt = store
+            .transact(counting(id, order(1), &["hot"]).boxed())
+            .await
+            .unwrap();
+        assert_eq!(receipt.answer, expected, "{id}");
+    }
+    let seen = store
+        .transact(looking(order(1), &["hot"]).boxed())
+        .await
+        .unwrap()
+        .answer;
+    assert_eq!(seen, Some(Answer::Unreadable("3/6".to_owned())));
+    // When it was decided on is not known: now at the latest, and long after the time of the tests' events.
+    let day = chrono::TimeDelta::days(1);
+    let upgraded = std::fs::metadata(&path).unwrap().modified().unwrap().into();
+    let upgraded: chrono::DateTime<chrono::Utc> = upgraded;
+    let again = store
+        .transact(counting("1", order(1), &[]).boxed())
+        .await
+        .unwrap();
+    assert_eq!(store.forget_inboxes(upgraded - day, 10).await.unwrap(), 0);
+    assert_eq!(again.answer, None);
+    assert_eq!(
+        store.forget_inboxes(upgraded + day, 10).await.unwrap(),
+        1,
+        "shared rows have no inbox"
+    );
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    drop(SqliteStore::open(&path).unwrap());
+    let file = Connection::open(&path).unwrap();
+    file.pragma_update(None, "user_version", 99).unwrap();
+    let error = SqliteStore::open(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("schema version 99") && error.contains("use a newer version"),
+        "{error}"
+    );
+    assert_eq!(version(&path), 99, "it stays as it is");
+}
