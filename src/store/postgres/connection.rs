@@ -153,6 +153,9 @@ impl Link {
         let opened = async { Session::prepare(self.gateway.connect().await?).await };
         match opened.await {
             Ok(session) => {
+                if self.failures > 0 {
+                    tracing::info!("the database is back");
+                }
                 (self.failures, self.closed_until) = (0, None);
                 Ok(self.session.insert(Arc::new(session)).clone())
             }

@@ -123,6 +123,8 @@ async fn transact(link: &mut Link, jobs: &[Job]) -> Result<Vec<Outcome>, Failure
             Failure::Again(_) if attempt < MAX_ATTEMPTS => {}
             // A connection that was cut while it was idle.
             Failure::Lost(_) if attempt == 1 => link.give_up(),
+            // So unlucky a group is better run one by one.
+            Failure::Again(reason) => return Err(Failure::Refused(reason)),
             failure => {
                 if matches!(failure, Failure::Lost(_) | Failure::Unknown(_)) {
                     link.give_up();

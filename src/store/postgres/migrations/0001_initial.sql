@@ -44,6 +44,7 @@ CREATE TABLE orderflow.pending (
     at bigint NOT NULL,    -- microseconds since 1970
     PRIMARY KEY (function, source, id)
 ) WITH (fillfactor = 60, toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 10000);
+CREATE INDEX pending_by_time ON orderflow.pending (at);
 
 -- What can never succeed. It is for people and is never removed.
 CREATE TABLE orderflow.parked (
