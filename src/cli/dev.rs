@@ -1,8 +1,9 @@
 //! `orderflow dev` and `orderflow grid`: everything on one machine.
 
-use std::{path::PathBuf, time::Duration};
+use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use crate::{
+    config::Secret,
     dev::{self, DevOptions, GridOptions, HttpFunction, Subscription, TimerFunction},
     functions::{EVENT_BINDING, FUNCTIONS, TIMER_BINDING, Trigger},
 };
@@ -42,6 +43,11 @@ pub(super) struct Dev {
     #[command(flatten)]
     common: Common,
 
+    /// Where the orders are kept, as in `STORE_URL`: sqlite:PATH, postgres://… or memory: [default: sqlite:DIR/orders.db,
+    /// with DIR that of --data]
+    #[arg(long, value_name = "URL", value_parser = secret)]
+    store: Option<Secret>,
+
     /// Open the local Event Grid's address in a browser
     #[arg(long)]
     open: bool,
@@ -55,6 +61,12 @@ pub(super) struct Grid {
 
     #[command(flatten)]
     common: Common,
+}
+
+/// A URL may hold a password.
+#[expect(clippy::unnecessary_wraps, reason = "a parser of values")]
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -73,13 +85,17 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
     let Dev {
         host_port,
         common,
+        store,
         open,
     } = command;
     let handler =
         std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     // The handler's working folder is its own business: it gets an absolute path.
     let data = std::path::absolute(&common.data).map_err(|error| format!("--data: {error}"))?;
-    let store = format!("sqlite:{}", data.join("orders.db").display());
+    let store = match &store {
+        Some(store) => store.reveal().to_owned(),
+        None => format!("sqlite:{}", data.join("orders.db").display()),
+    };
     let options = DevOptions {
         host_port,
         grid_port: common.grid_port,
