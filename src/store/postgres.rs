@@ -60,13 +60,14 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, and makes or migrates the schema. `tokens` are the password where the address has none.
+    /// Connects, waiting some seconds for a server that is away, and makes or migrates the schema. `tokens` are the password where the address has none.
     ///
     /// # Errors
     /// [`StoreError::Open`] when the server cannot be reached, lets us not in, or has a newer version's schema.
     pub async fn open(address: Address, tokens: Option<TokenCache>) -> Result<Self, StoreError> {
         let gateway = Arc::new(Gateway::new(address, tokens).map_err(StoreError::Open)?);
-        let mut connection = gateway.connect().await.map_err(StoreError::Open)?;
+        let first = gateway.first_connection().await;
+        let mut connection = first.map_err(StoreError::Open)?;
         migrations::migrate(&mut connection.client).await?;
         let (jobs, queue) = mpsc::unbounded_channel();
         let queue = Arc::new(Mutex::new(queue));

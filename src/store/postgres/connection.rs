@@ -5,11 +5,20 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_postgres::Client;
 
-use super::{address::Address, failure::describe, statements::Statements, tls::Tls};
+use super::{
+    address::Address,
+    failure::{Failure, describe},
+    statements::Statements,
+    tls::Tls,
+};
 use crate::{back_off, entra::TokenCache};
 
 /// How long making a connection may take, all in all: whoever waits for it has a delivery's time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the first connection waits for a server that is away: it may be on its way back, and the host gives up a
+/// handler that ends three times.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// What every connection is told. A commit is on disk before it is acknowledged, whatever the server's default. The
 /// limits are shorter than a delivery may take: a client that has stopped in the middle of a transaction holds up the
@@ -45,30 +54,47 @@ impl Gateway {
         })
     }
 
-    /// A new connection, or why there is none.
-    pub(super) async fn connect(&self) -> Result<Connection, String> {
-        tokio::time::timeout(CONNECT_LIMIT, self.try_connect())
-            .await
-            .unwrap_or_else(|_| Err(format!("no connection within {CONNECT_LIMIT:?}")))
+    /// The first connection: waits for a server that is away, for a while. One that lets us not in is not asked again.
+    pub(super) async fn first_connection(&self) -> Result<Connection, String> {
+        let give_up = Instant::now() + START_LIMIT;
+        let mut failures = 0;
+        loop {
+            let reason = match self.connect().await {
+                Ok(connection) => return Ok(connection),
+                Err(Failure::Lost(reason)) if Instant::now() < give_up => reason,
+                Err(failure) => return Err(failure.into_reason()),
+            };
+            if failures == 0 {
+                tracing::warn!(reason, "the database is away; waiting for it");
+            }
+            // It is not to be kept waiting for seconds once it is back.
+            failures = (failures + 1).min(4);
+            tokio::time::sleep(back_off::jittered(failures)).await;
+        }
     }
 
-    async fn try_connect(&self) -> Result<Connection, String> {
+    /// A new connection, or why there is none: [`Failure::Lost`] if there may be one in a moment.
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let late = || Failure::Lost(format!("no connection within {CONNECT_LIMIT:?}"));
+        tokio::time::timeout(CONNECT_LIMIT, self.try_connect())
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn try_connect(&self) -> Result<Connection, Failure> {
         let mut config = self.address.config.clone();
         if let Some(tokens) = self.tokens.as_ref().filter(|_| self.address.needs_token()) {
-            config.password(tokens.token().await.map_err(|error| error.to_string())?);
+            let token = tokens.token().await;
+            config.password(token.map_err(|error| Failure::Refused(error.to_string()))?);
         }
         let (client, connection) = config
             .connect(self.tls.clone())
             .await
-            .map_err(|error| describe(&error))?;
+            .map_err(Failure::of_connecting)?;
         // How a connection ends is told to those who wait for an answer.
         let driver = tokio::spawn(async move { drop(connection.await) });
         let connection = Connection { client, driver };
-        connection
-            .client
-            .batch_execute(SETTINGS)
-            .await
-            .map_err(|error| describe(&error))?;
+        connection.client.batch_execute(SETTINGS).await?;
         Ok(connection)
     }
 }
@@ -150,7 +176,10 @@ impl Link {
         {
             return Err(reason.clone());
         }
-        let opened = async { Session::prepare(self.gateway.connect().await?).await };
+        let opened = async {
+            let connection = self.gateway.connect().await;
+            Session::prepare(connection.map_err(Failure::into_reason)?).await
+        };
         match opened.await {
             Ok(session) => {
                 if self.failures > 0 {

@@ -1,6 +1,9 @@
 //! What can go wrong with a transaction, and what is to be done about it.
 
-use std::error::Error as _;
+use std::{
+    error::Error as _,
+    io::{self, ErrorKind},
+};
 
 use tokio_postgres::{Error, error::SqlState};
 
@@ -30,6 +33,27 @@ impl Failure {
             | Self::Lost(reason)
             | Self::Unknown(reason) => reason,
         }
+    }
+
+    /// Why there is no connection. What the server or we have against it stays; a server that is away may come back.
+    pub(super) fn of_connecting(error: Error) -> Self {
+        let cause = error.source().and_then(|cause| cause.downcast_ref());
+        let away = cause.is_some_and(|cause: &io::Error| {
+            matches!(
+                cause.kind(),
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::UnexpectedEof
+                    | ErrorKind::TimedOut
+            )
+        });
+        if away || error.is_closed() || error.code().is_some() {
+            return Self::from(error);
+        }
+        // A name that nobody knows, or a certificate, say.
+        Self::Refused(describe(&error))
     }
 
     /// The same failure once the commit has been sent.

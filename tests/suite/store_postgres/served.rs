@@ -159,6 +159,29 @@ async fn an_order_goes_its_way_through_two_instances_on_one_database() {
 }
 
 #[tokio::test]
+async fn serve_waits_at_its_start_for_a_database_that_is_on_its_way_back() {
+    let Some(server) = PostgresServer::start("-c fsync=off") else {
+        return;
+    };
+    let url = server.database().await;
+    let (topic, _events) = topic().await;
+    server.stop("fast");
+    let starting = running(|port| {
+        let mut command = serve(&topic, port);
+        command.env("STORE_URL", &url);
+        command
+    });
+    // It has been refused by then, several times.
+    let coming_back = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        server.run();
+        server
+    });
+    let ((mut process, _), _server) = tokio::join!(starting, coming_back);
+    assert_eq!(process.try_wait().unwrap(), None, "it is the first process");
+}
+
+#[tokio::test]
 async fn while_the_database_is_away_deliveries_are_answered_with_5xx() {
     let Some(server) = PostgresServer::start("-c fsync=off") else {
         return;
