@@ -18,6 +18,7 @@ mod convergence;
 mod delivery;
 mod dev_grid;
 mod dev_host;
+mod dev_survives;
 mod journeys;
 mod postgres_server;
 mod processes;

@@ -54,7 +54,7 @@ pub async fn output(command: &mut Command) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-fn signal(process: u32, name: &str) {
+pub fn signal(process: u32, name: &str) {
     let status = std::process::Command::new("kill")
         .args([format!("-{name}"), process.to_string()])
         .status();
@@ -83,27 +83,23 @@ fn alive(process: u32) -> bool {
 }
 
 /// A running `orderflow dev`.
-struct Dev {
-    process: Child,
-    host: String,
-    client: reqwest::Client,
+pub struct Dev {
+    pub process: Child,
+    pub host: String,
+    pub grid: String,
+    pub client: reqwest::Client,
 }
 
 impl Dev {
-    async fn start(data: &Path) -> Self {
-        Self::start_with(data, &[]).await
+    pub async fn start(data: &Path) -> Self {
+        Self::start_with(data, &[], &[]).await
     }
 
-    async fn start_with(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let arguments = [
-            "dev",
-            "--host-port",
-            "0",
-            "--grid-port",
-            "0",
-            "--data",
-            data.to_str().unwrap(),
-        ];
+    pub async fn start_with(data: &Path, options: &[&str], settings: &[(&str, &str)]) -> Self {
+        let arguments = ["dev", "--host-port", "0", "--grid-port", "0"];
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--data", data.to_str().unwrap()]);
+        arguments.extend(options);
         // A killed one leaves its announcement behind until the next one starts.
         drop(std::fs::remove_file(data.join("endpoints.json")));
         let mut command = orderflow(&arguments);
@@ -115,26 +111,28 @@ impl Dev {
             let text = std::fs::read_to_string(data.join("endpoints.json")).ok()?;
             serde_json::from_str::<Value>(&text).ok()
         });
-        let host = endpoints.await["host"].as_str().unwrap().to_owned();
+        let endpoints = endpoints.await;
+        let address = |of: &str| endpoints[of].as_str().unwrap().to_owned();
         Self {
             process,
-            host,
+            host: address("host"),
+            grid: address("grid"),
             client: client(),
         }
     }
 
-    fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.process.id().unwrap()
     }
 
-    async fn handler(&self) -> u32 {
+    pub async fn handler(&self) -> u32 {
         eventually("the handler runs", async || {
             children(self.id()).first().copied()
         })
         .await
     }
 
-    async fn place(&self, order: &Value) -> String {
+    pub async fn place(&self, order: &Value) -> String {
         let request = self.client.post(format!("{}/api/orders", self.host));
         let request = request
             .header("content-type", "application/json")
@@ -144,7 +142,7 @@ impl Dev {
         answer.header("location").to_owned()
     }
 
-    async fn reaches(&self, location: &str, status: &str) -> Value {
+    pub async fn reaches(&self, location: &str, status: &str) -> Value {
         eventually(&format!("{location} is {status}"), async || {
             let response = self
                 .client
@@ -158,7 +156,7 @@ impl Dev {
         .await
     }
 
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         let (dev, handler) = (self.id(), self.handler().await);
         signal(dev, "INT");
         let status = tokio::time::timeout(PATIENCE, self.process.wait())
@@ -251,7 +249,7 @@ async fn dev_charges_through_stripe_if_told_to_and_never_logs_the_key() {
         ("STRIPE_API_KEY", stripe_stand_in::KEY),
         ("RUST_LOG", "trace"),
     ];
-    let dev = Dev::start_with(folder.path(), &settings).await;
+    let dev = Dev::start_with(folder.path(), &[], &settings).await;
     let location = dev.place(&new_order()).await;
     dev.reaches(&location, "completed").await;
     // A killed handler's orders are paid by the next one.
