@@ -26,6 +26,8 @@ pub struct Evidence {
     pub dead_letters: Vec<String>,
     /// The exit code of `dev` after Ctrl-C.
     pub exit: Option<i32>,
+    /// What was printed about panics.
+    pub panics: Vec<String>,
     /// How often `dev` ended by itself after the disturbances.
     pub gave_up_in_peace: u64,
 }
@@ -87,7 +89,7 @@ pub fn audit(evidence: &Evidence) -> Vec<Finding> {
             undelivered(evidence),
         ),
         finding(
-            "dev runs on by itself in peace, and ends with Ctrl-C",
+            "nothing panics, and dev runs on by itself in peace and ends with Ctrl-C",
             restless(evidence),
         ),
     ]
@@ -260,7 +262,7 @@ fn undelivered(evidence: &Evidence) -> Vec<String> {
 }
 
 fn restless(evidence: &Evidence) -> Vec<String> {
-    let mut wrong = Vec::new();
+    let mut wrong = evidence.panics.clone();
     if evidence.exit != Some(0) {
         wrong.push(format!("it ended with {:?}", evidence.exit));
     }

@@ -279,6 +279,12 @@ impl World {
             undelivered,
             dead_letters,
             exit: running.await.unwrap(),
+            panics: self
+                .printed()
+                .lines()
+                .filter(|line| line.contains("panicked at"))
+                .map(str::to_owned)
+                .collect(),
             gave_up_in_peace: 0,
             books: self.books().await.unwrap_or_default(),
         }
@@ -319,8 +325,7 @@ impl World {
             let counts = counts.iter().map(|(what, count)| format!("{what} {count}"));
             counts.collect::<Vec<_>>().join(", ")
         };
-        let printed = std::fs::read(self.dev.output()).unwrap();
-        let printed = String::from_utf8_lossy(&printed);
+        let printed = self.printed();
         let failed = printed
             .lines()
             .filter(|line| line.contains("; tried again in "));
@@ -382,6 +387,12 @@ impl World {
             self.chaos.kill_count(),
             findings.len() - failed,
         );
+    }
+
+    /// What every `dev` has printed.
+    fn printed(&self) -> String {
+        let printed = std::fs::read(self.dev.output()).unwrap();
+        String::from_utf8_lossy(&printed).into_owned()
     }
 
     /// Keeps the data folder, which is on a disk that is about to go, and everything else.
