@@ -28,7 +28,7 @@ use crate::{
     postgres_server::PostgresServer,
     proxy::Proxy,
     random::Random,
-    stripe_stand_in::{KEY, StripeStandIn},
+    stripe_stand_in::{Fault, KEY, StripeStandIn},
 };
 
 /// How long everything may take to come to rest: a delivery that failed eight times waits for 36 s at the grid's speed.
@@ -39,6 +39,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3);
 
 /// How often the bank decides on refunds that are pending.
 const SETTLE_EVERY: Duration = Duration::from_secs(2);
+
+/// How often the provider is slow to do what it is asked for, and with what.
+const SLOW_EVERY: Duration = Duration::from_millis(250);
+const SLOW_AT_TIMES: [(u64, &str); 2] = [(3, "POST /v1/payment_intents"), (1, "POST /v1/refunds")];
 
 /// How often is told how far things are.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -193,7 +197,7 @@ impl World {
         }
     }
 
-    /// The timer fires, the bank decides on refunds, and somebody looks at the orders.
+    /// The timer fires, the bank decides on refunds, the provider is slow at times, and somebody looks at the orders.
     async fn time_passes(&self) {
         let sweeps = async {
             loop {
@@ -212,13 +216,23 @@ impl World {
                 sleep(SETTLE_EVERY).await;
             }
         };
+        // A charge takes its time, and is made even if the one who asked for it has been killed meanwhile.
+        let slow_answers = async {
+            let mut random = Random::new(self.seed, u64::MAX - 2);
+            loop {
+                let operation = random.one_of(&SLOW_AT_TIMES);
+                let delay = Fault::Delay(random.time(50, 1_500));
+                self.stand_in.fail_next(operation, delay);
+                sleep(SLOW_EVERY).await;
+            }
+        };
         let looks = async {
             loop {
                 self.customers.look(LOOK_AT).await;
                 sleep(Duration::from_millis(500)).await;
             }
         };
-        tokio::join!(sweeps, settles, looks);
+        tokio::join!(sweeps, settles, slow_answers, looks);
     }
 
     async fn tell(&self, length: Duration) {
