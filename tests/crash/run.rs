@@ -1,5 +1,7 @@
 //! One run: everything is started, disturbed, left alone until it is at rest, and audited.
 
+mod report;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -18,7 +20,7 @@ use tokio::{
 
 use crate::{
     Options, Store,
-    audit::{Evidence, Finding, audit},
+    audit::{Evidence, audit},
     books::{self, Books},
     chaos::Chaos,
     customers::{Customers, get},
@@ -327,95 +329,24 @@ impl World {
         }
     }
 
-    fn report(&self, evidence: &Evidence, findings: &[Finding], rested: Option<Duration>) {
-        let mut outcomes = std::collections::BTreeMap::<_, u64>::new();
-        for view in &evidence.views {
-            *outcomes.entry(view["status"].as_str()).or_default() += 1;
-        }
-        let outcomes = outcomes.into_iter();
-        let outcomes = outcomes.map(|(status, count)| format!("{count} {}", status.unwrap()));
-        let list = |counts: &Mutex<std::collections::BTreeMap<&'static str, u64>>| {
-            let counts = counts.lock().unwrap();
-            let counts = counts.iter().map(|(what, count)| format!("{what} {count}"));
-            counts.collect::<Vec<_>>().join(", ")
-        };
-        let printed = self.printed();
-        let failed = printed
-            .lines()
-            .filter(|line| line.contains("; tried again in "));
-        let (placed, accepted, _) = self.customers.count();
-        println!(
-            "orders       {placed} placed, {accepted} accepted, {} there: {}",
-            evidence.views.len(),
-            outcomes.collect::<Vec<_>>().join(", ")
-        );
-        println!(
-            "kills        {}: {}",
-            self.chaos.kill_count(),
-            list(&self.chaos.kills)
-        );
-        println!(
-            "others       {}; connections cut {}",
-            list(&self.chaos.others),
-            self.chaos.cut_count()
-        );
-        println!(
-            "dev          ended by itself {} times and was started again",
-            self.dev.given_up()
-        );
-        println!(
-            "deliveries   {} failed and were made again, {} dead letters were replayed",
-            failed.count(),
-            self.dead_letters.replayed()
-        );
-        println!(
-            "money        {} bookings, {} cents",
-            evidence.ledger.len(),
-            self.stand_in.balance("eur")
-        );
-        match rested {
-            Some(time) => println!(
-                "at rest      {:.1} s after the last disturbance",
-                time.as_secs_f64()
-            ),
-            None => println!("at rest      not within {} s", REST_LIMIT.as_secs()),
-        }
-        let mut failed = 0;
-        for Finding { what, wrong } in findings {
-            println!("{}: {what}", if wrong.is_empty() { "ok" } else { "FAILED" });
-            for wrong in wrong {
-                println!("    {wrong}");
-            }
-            failed += usize::from(!wrong.is_empty());
-        }
-        println!(
-            "crash: {:?}, seed {}, {:.0} s: {} orders, {} kills: {} passed, {failed} failed",
-            if self.database.is_some() {
-                Store::Postgres
-            } else {
-                Store::Sqlite
-            },
-            self.seed,
-            self.started.elapsed().as_secs_f64(),
-            evidence.views.len(),
-            self.chaos.kill_count(),
-            findings.len() - failed,
-        );
-    }
-
     /// What every `dev` has printed.
     fn printed(&self) -> String {
         let printed = std::fs::read(self.dev.output()).unwrap();
         String::from_utf8_lossy(&printed).into_owned()
     }
 
-    /// Keeps the data folder, which is on a disk that is about to go, and everything else.
+    /// Keeps what is about to go: the data folder, which is on a disk of its own, and the database.
     fn keep(mut self) {
         self.folder.disable_cleanup(true);
         let kept = self.folder.path().join("kept");
         let mut copy = std::process::Command::new("cp");
-        copy.arg("-a").arg(&self.data).arg(&kept);
-        copy.status().unwrap();
+        copy.arg("-a").arg(&self.data);
+        if let Some(server) = &self.chaos.postgres {
+            server.stop("fast");
+            copy.arg(server.folder());
+        }
+        std::fs::create_dir(&kept).unwrap();
+        copy.arg(&kept).status().unwrap();
         println!("the data folder is kept: {}", kept.display());
     }
 }

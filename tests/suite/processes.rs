@@ -199,6 +199,20 @@ async fn what_dev_keeps_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn dev_keeps_the_orders_where_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, elsewhere) = (folder.path().join("data"), folder.path().join("other.db"));
+    std::fs::create_dir(&data).unwrap();
+    let store = format!("sqlite:{}", elsewhere.display());
+    let dev = Dev::start_with(&data, &["--store", &store], &[]).await;
+    let location = dev.place(&new_order()).await;
+    dev.reaches(&location, "completed").await;
+    dev.stop().await;
+    assert!(elsewhere.exists());
+    assert!(!data.join("orders.db").exists());
+}
+
+#[tokio::test]
 async fn a_killed_handler_loses_no_order() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(folder.path()).await;
