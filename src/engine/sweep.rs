@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use chrono::SecondsFormat;
-use futures_util::future::join_all;
+use futures_util::{
+    StreamExt,
+    future::{join_all, ready},
+    stream,
+};
 
 use crate::{
     events::{Cause, OrderId},
@@ -18,6 +22,9 @@ pub const SWEEP_AFTER: Duration = Duration::from_secs(30);
 
 /// The most deliveries that one sweep finishes.
 const SWEEP_LIMIT: usize = 500;
+
+/// How many of them at a time: one whose provider does not answer must not keep the others waiting.
+const SWEEP_TOGETHER: usize = 100;
 
 /// The most orders that one sweep looks at again. They are looked at concurrently, so that they share flushes and
 /// publish requests.
@@ -48,26 +55,27 @@ impl Engine {
     /// # Errors
     /// The store cannot be read.
     pub async fn sweep(&self, age: Duration) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
         let due = self.clock.now() - age;
-        for (key, pending) in self.store.unfinished(due, SWEEP_LIMIT).await? {
-            let settle = Function::named(&key.function).and_then(Function::settle);
-            match self
-                .finish(&key, settle, pending, self.clock.now() + DELIVERY_BUDGET)
-                .await
-            {
-                Ok(()) => swept.finished += 1,
-                Err(reason) => {
-                    swept.pending += 1;
-                    tracing::warn!(
-                        function = key.function,
-                        event = key.id,
-                        reason,
-                        "still pending"
-                    );
+        let unfinished = self.store.unfinished(due, SWEEP_LIMIT).await?;
+        let swept = stream::iter(unfinished)
+            .map(|(key, pending)| async move {
+                let settle = Function::named(&key.function).and_then(Function::settle);
+                let deadline = self.clock.now() + DELIVERY_BUDGET;
+                let finished = self.finish(&key, settle, pending, deadline).await;
+                finished.inspect_err(|reason| {
+                    let (function, event) = (&key.function, &key.id);
+                    tracing::warn!(function, event, reason, "still pending");
+                })
+            })
+            .buffer_unordered(SWEEP_TOGETHER)
+            .fold(Swept::default(), |mut swept, finished| {
+                match finished {
+                    Ok(()) => swept.finished += 1,
+                    Err(_) => swept.pending += 1,
                 }
-            }
-        }
+                ready(swept)
+            })
+            .await;
         Ok(swept)
     }
 

@@ -3,16 +3,17 @@
 //! They are made around the application, in what its ports see and say, so that the application has no switch for
 //! them.
 
+use cloudevents::Event;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    events::{OrderCancelRequested, OrderId, Payload, ReasonCode, event_id},
+    events::{Invalid, OrderCancelRequested, OrderId, Payload, ReasonCode, event_id},
     sales::{Effect, Outcome, State, orders::OrderView, shipping::Shipping},
     store::{Guard, Key, Loaded, Writes},
 };
 
-use super::{agenda::HOUR, random::Random, world::World};
+use super::{agenda::HOUR, random::Random, versions, world::World};
 
 /// A bug of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +38,15 @@ pub enum Bug {
     AcknowledgeBeforePublish,
     /// The status is that of the last event, not of all.
     StatusOfLastEvent,
+    /// An event with a field that is not known is refused.
+    StrictReader,
+    /// The reason for refusing an event quotes all of it.
+    Indiscreet,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NoInbox,
         Self::ShortMemory,
         Self::RandomEventIds,
@@ -52,6 +57,8 @@ impl Bug {
         Self::TimeoutAsFailure,
         Self::AcknowledgeBeforePublish,
         Self::StatusOfLastEvent,
+        Self::StrictReader,
+        Self::Indiscreet,
     ];
 }
 
@@ -78,6 +85,12 @@ pub(super) fn stored_key(world: &World, key: &Key, guard: Guard) -> Key {
         id: format!("{}{MARK}{mark}", key.id),
         ..key.clone()
     }
+}
+
+/// Why an event is refused that is sound.
+pub(super) fn refused(bug: Bug, event: &Event) -> Option<Invalid> {
+    let strict = bug == Bug::StrictReader && event.extension(versions::UNKNOWN).is_some();
+    strict.then(|| Invalid::new("data", "has an unknown field"))
 }
 
 /// What a decision is made to see.

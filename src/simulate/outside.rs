@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     account::Account,
-    agenda::{HOUR, MILLISECOND, Micros, SECOND},
+    agenda::{DAY, HOUR, MILLISECOND, MINUTE, Micros, SECOND},
     bugs::{self, Bug},
     customers::{self, UNDELIVERABLE},
     faults::Fault,
@@ -85,21 +85,19 @@ enum Received {
 impl World {
     fn receive(&mut self, effect: &Effect) -> Received {
         let number = customers::number(order_of(effect));
-        let committed = self
-            .accounts
-            .get(&number)
-            .is_some_and(|account| account.intents.contains(&effect.idempotency_key()));
+        let key = effect.idempotency_key();
+        let account = self.accounts.get(number);
+        let committed = account.is_some_and(|account| account.intents.contains(&key));
         self.check(number, Invariant::IntentFirst, committed, || {
             format!("{} is called without a committed intent", name(effect))
         });
         let timeout = self.strikes(Fault::EffectTimeout);
         let late = self.strikes(Fault::EffectLate);
-        let unanswered = self.strikes(Fault::EffectUnanswered);
+        let unanswered = self.strikes(Fault::EffectUnanswered) || self.is_out(number);
         if timeout {
             return Received::NoAnswer;
         }
-        let known = self.answer(number, effect.idempotency_key());
-        if late && known.is_some() {
+        if late && self.answer(number, key).is_some() {
             return Received::NoAnswer;
         }
         if late {
@@ -116,9 +114,28 @@ impl World {
         Received::Done(outcome)
     }
 
+    /// Whether provider and carrier answer nothing about an order. What they are asked, they may do all the same.
+    fn is_out(&mut self, number: u64) -> bool {
+        let now = self.agenda.now();
+        let account = self.accounts.get(number);
+        if account.is_some_and(|account| now < account.outage) {
+            return true;
+        }
+        if !self.strikes(Fault::EffectOutage) {
+            return false;
+        }
+        let random = self.random(Some(number));
+        let longest = if random.percent(1) { 2 * DAY } else { HOUR };
+        let until = now + random.spread(MINUTE, longest);
+        if let Some(account) = self.accounts.get_mut(number) {
+            account.outage = until;
+        }
+        true
+    }
+
     /// What was answered under a key.
     fn answer(&self, number: u64, key: Uuid) -> Option<Outcome> {
-        let mut performed = self.accounts.get(&number)?.performed.iter();
+        let mut performed = self.accounts.get(number)?.performed.iter();
         let (_, outcome) = performed.find(|(known, _)| *known == key)?;
         Some(outcome.clone())
     }
@@ -133,7 +150,7 @@ impl World {
         if let Some(known) = self.answer(number, key) {
             return known;
         }
-        let Some(account) = self.accounts.get_mut(&number) else {
+        let Some(account) = self.accounts.get_mut(number) else {
             return bugs::failure(effect);
         };
         let outcome = match effect {

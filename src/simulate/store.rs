@@ -129,9 +129,9 @@ impl Store for WatchedStore {
         self.rows.published(&key, step);
     }
 
-    fn park(&self, _: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.call(|| {
-            self.world.lock().counts.parked += 1;
+            self.world.lock().parked(parked);
             Ok(())
         }))
     }
