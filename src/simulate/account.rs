@@ -95,9 +95,9 @@ pub(super) struct Decided {
 }
 
 impl Decided {
-    /// Whether it is a delivery of that key, whatever a bug has made of its id.
-    pub(super) fn is_of(&self, key: &Key, id: &str) -> bool {
-        self.key.id == id && self.key.function == key.function && self.key.source == key.source
+    /// Whether it is that delivery.
+    pub(super) fn is_of(&self, function: &str, source: &str, id: &str) -> bool {
+        self.key.id == id && self.key.function == function && self.key.source == source
     }
 }
 
@@ -216,11 +216,10 @@ impl Account {
         Some(billed.invoice.total_amount)
     }
 
-    /// The delivery of that key, if it was decided on.
-    pub(super) fn decided(&self, key: &Key) -> Option<&Decided> {
-        self.decided
-            .iter()
-            .find(|decided| decided.is_of(key, &key.id))
+    /// The delivery to a function of the event of that source and id, if it was decided on.
+    pub(super) fn decided(&self, function: &str, source: &str, id: &str) -> Option<&Decided> {
+        let mut decided = self.decided.iter();
+        decided.find(|decided| decided.is_of(function, source, id))
     }
 
     /// How many pieces of each article were ordered.

@@ -70,21 +70,21 @@ pub(super) fn plain_id(id: &str) -> &str {
     id.split(MARK).next().unwrap_or(id)
 }
 
-/// What stands for a key in the store.
-pub(super) fn stored_key(world: &World, key: &Key, guard: Guard) -> Key {
+/// What stands for a key in the store, if a bug makes that another one.
+pub(super) fn stored_key(bug: Bug, world: &World, key: &Key, guard: Guard) -> Option<Key> {
     if key.id.contains(MARK) {
-        return key.clone();
+        return None;
     }
-    let mark = match (world.scenario.bug, guard) {
-        (Some(Bug::NoInbox), _) => world.running.task,
-        (Some(Bug::ShortMemory), _) => world.agenda.now() / HOUR,
-        (Some(Bug::NoIntent), Guard::PendingIntent { step }) => u64::from(step),
-        _ => return key.clone(),
+    let mark = match (bug, guard) {
+        (Bug::NoInbox, _) => world.running.task,
+        (Bug::ShortMemory, _) => world.agenda.now() / HOUR,
+        (Bug::NoIntent, Guard::PendingIntent { step }) => u64::from(step),
+        _ => return None,
     };
-    Key {
+    Some(Key {
         id: format!("{}{MARK}{mark}", key.id),
         ..key.clone()
-    }
+    })
 }
 
 /// Why an event is refused that is sound.

@@ -26,8 +26,9 @@ use super::{
 /// How many orders come at about the same time, so that they compete.
 const BURST: u64 = 8;
 
-/// The time from one burst to the next.
-const BETWEEN_BURSTS: Micros = 4 * MINUTE;
+/// The time from one burst to the next: long enough for the orders under way, some of them for days, to stay few, since
+/// what is under way should fit into a processor's cache.
+const BETWEEN_BURSTS: Micros = 16 * MINUTE;
 
 /// How many orders share an article of which there is too little.
 const SHARERS: u64 = 32;

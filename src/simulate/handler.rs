@@ -1,24 +1,14 @@
 //! What stands for the handler: delivers an event as `orderflow serve` does when the host invokes it.
 
-use cloudevents::{AttributesReader, Event};
+use cloudevents::Event;
 
 use crate::{
     cloud_event,
     engine::{Delivery, Engine},
     functions::Function,
-    store::Key,
 };
 
 use super::bugs::{self, Bug};
-
-/// What a delivery is known by.
-pub(super) fn key(function: &Function, event: &Event) -> Key {
-    Key {
-        function: function.name.to_owned(),
-        source: event.source().clone(),
-        id: event.id().to_owned(),
-    }
-}
 
 /// Delivers an event as the handler does: what can never succeed is kept as it came, and acknowledged.
 pub(super) async fn deliver(

@@ -125,7 +125,11 @@ impl World {
             return false;
         }
         let random = self.random(Some(number));
-        let longest = if random.percent(1) { 2 * DAY } else { HOUR };
+        let longest = if random.percent(1) {
+            2 * DAY
+        } else {
+            16 * MINUTE
+        };
         let until = now + random.spread(MINUTE, longest);
         if let Some(account) = self.accounts.get_mut(number) {
             account.outage = until;

@@ -8,13 +8,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use cloudevents::AttributesReader;
+
 use crate::engine::{Delivery, Reply};
 
 use super::{
     agenda::{Micros, SECOND},
     customers::Wish,
     faults::Fault,
-    handler,
     invariants::Invariant,
     runner::Runner,
     world::{Next, Running},
@@ -217,19 +218,18 @@ impl Runner {
             Delivery::Accepted | Delivery::Duplicate | Delivery::Ignored(_) => false,
         };
         let sent = world.letters.get(&letter);
-        let sent =
-            sent.map(|letter| (letter.damaged, handler::key(letter.function, &letter.event)));
-        if let Some((damaged, key)) = sent
+        let sent = sent.map(|letter| (letter.damaged, letter.function.name, letter.event.clone()));
+        if let Some((damaged, function, event)) = sent
             && !again
         {
             let refused = matches!(delivery, Delivery::Rejected(_));
-            let kept = !refused || world.is_parked(order, &key);
+            let kept = !refused || world.is_parked(order, function, event.id());
             let right = damaged == refused && kept;
             world.check(order, Invariant::PoisonRefused, right, || {
-                format!("{} answers {delivery:?}, kept {kept}", key.function)
+                format!("{function} answers {delivery:?}, kept {kept}")
             });
             if !damaged {
-                world.check_acknowledged(order, &key);
+                world.check_acknowledged(order, function, &event);
             }
         }
         // The host answers for all events of a delivery together, with the worst of their answers.

@@ -36,7 +36,9 @@ impl Runner {
         for number in resting {
             self.rest(number);
         }
-        self.forget();
+        if !self.ended.is_empty() {
+            self.forget();
+        }
     }
 
     /// An order has nothing under way. Unless the store owes something for it, it must have come to its end.

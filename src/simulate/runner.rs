@@ -16,6 +16,7 @@ use crate::{
 use super::{
     Failure, Scenario,
     agenda::{DAY, HOUR, MINUTE, Micros},
+    bugs::Bug,
     customers::{self, Wish},
     grid::Topic,
     handler,
@@ -37,6 +38,9 @@ pub(super) struct Runner {
     engine: Arc<Engine>,
     pub(super) rows: Arc<MemoryStore>,
     pub(super) processes: Processes,
+    bug: Option<Bug>,
+    /// Whether nothing is to happen any more.
+    over: bool,
     /// The sweeps that run, and since when.
     pub(super) sweeps: BTreeMap<u64, Micros>,
     /// Whether a sweep has ended since this was last looked at.
@@ -56,6 +60,7 @@ impl Runner {
         let store = WatchedStore {
             world: world.clone(),
             rows: rows.clone(),
+            bug: scenario.bug,
         };
         let engine = Engine::new(
             Arc::new(store),
@@ -69,6 +74,8 @@ impl Runner {
             engine: Arc::new(engine),
             rows,
             processes: Processes::default(),
+            bug: scenario.bug,
+            over: false,
             sweeps: BTreeMap::new(),
             swept: false,
             owing: Vec::new(),
@@ -85,25 +92,31 @@ impl Runner {
             self.world.lock().agenda.at(0, first);
         }
         loop {
-            let next = self.world.lock().agenda.next();
-            let over = next.is_none();
+            let next = {
+                let mut world = self.world.lock();
+                if let Some(violation) = world.violation.take() {
+                    let trace = std::mem::take(&mut world.trace);
+                    return Err(Box::new(Failure {
+                        scenario,
+                        violation,
+                        trace,
+                    }));
+                }
+                world.agenda.next()
+            };
             match next {
                 Some(next) => self.step(next),
-                None => self.check_nothing_left(),
+                None if self.over => {
+                    let mut world = self.world.lock();
+                    world.counts.virtual_time = world.agenda.now();
+                    return Ok(world.counts.clone());
+                }
+                None => {
+                    self.over = true;
+                    self.check_nothing_left();
+                }
             }
             self.settle();
-            let mut world = self.world.lock();
-            if let Some(violation) = world.violation.take() {
-                return Err(Box::new(Failure {
-                    scenario,
-                    violation,
-                    trace: std::mem::take(&mut world.trace),
-                }));
-            }
-            if over {
-                world.counts.virtual_time = world.agenda.now();
-                return Ok(world.counts.clone());
-            }
         }
     }
 
@@ -159,7 +172,7 @@ impl Runner {
             return;
         };
         let engine = self.engine.clone();
-        let bug = self.world.lock().scenario.bug;
+        let bug = self.bug;
         let delivery =
             async move { Done::Delivered(handler::deliver(&engine, function, &event, bug).await) };
         let purpose = Purpose::Deliver { letter, attempt };

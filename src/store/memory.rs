@@ -123,7 +123,7 @@ impl Tables {
     }
 
     fn write(&mut self, work: &dyn Work, pending: Pending, writes: Writes) -> Receipt {
-        let (key, (owner, order_id)) = (work.key().clone(), work.own_row());
+        let (key, (owner, order_id)) = (work.key(), work.own_row());
         let own = self.own.entry(order_id).or_default();
         let own = own.entry(owner).or_default();
         own.inbox.insert(key.clone());
@@ -146,7 +146,7 @@ impl Tables {
             .extend(writes.summary.map(|summary| (order_id, summary)));
         let pending = pending.after(work.guard().next_step(), writes.outbox, writes.intent);
         if pending.is_empty() {
-            self.settled(&key);
+            self.settled(key);
         } else {
             let debt = Debt {
                 at: writes.at,
@@ -154,7 +154,7 @@ impl Tables {
                 owner,
                 pending: pending.clone(),
             };
-            let owes_more = self.pending.insert(key, debt).is_none();
+            let owes_more = self.pending.insert(key.clone(), debt).is_none();
             if let Some(own) = self.own_mut(owner, order_id) {
                 own.owing += usize::from(owes_more);
             }

@@ -67,7 +67,7 @@ impl World {
         let known = account
             .decided
             .iter_mut()
-            .find(|known| known.is_of(key, id));
+            .find(|known| known.is_of(&key.function, &key.source, id));
         let again = known.is_some() && guard == Guard::NewEvent;
         if let Some(known) = known {
             known.outboxes.extend(outbox);

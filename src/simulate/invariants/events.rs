@@ -11,7 +11,7 @@ use crate::{
         customers::CONFIDENTIAL,
         world::World,
     },
-    store::{Key, Parked},
+    store::Parked,
 };
 
 use super::Invariant;
@@ -58,16 +58,19 @@ impl World {
     }
 
     /// A delivery is being acknowledged.
-    pub(in crate::simulate) fn check_acknowledged(&mut self, number: u64, key: &Key) {
+    pub(in crate::simulate) fn check_acknowledged(
+        &mut self,
+        number: u64,
+        function: &str,
+        event: &Event,
+    ) {
         let Some(account) = self.accounts.get(number) else {
             return;
         };
-        let Some(decided) = account.decided(key) else {
+        let Some(decided) = account.decided(function, event.source(), event.id()) else {
             self.check(number, Invariant::AcknowledgedWhenDone, false, || {
-                format!(
-                    "{} acknowledges {} without a decision",
-                    key.function, key.id
-                )
+                let (event, id) = (event.ty(), event.id());
+                format!("{function} acknowledges {event} {id} without a decision")
             });
             return;
         };
@@ -82,9 +85,9 @@ impl World {
             Invariant::AcknowledgedWhenDone,
             published && !intends,
             || {
+                let (event, id) = (event.ty(), event.id());
                 format!(
-                    "{} acknowledges {}; everything published {published}, effect open {intends}",
-                    key.function, key.id
+                    "{function} acknowledges {event} {id}; all published {published}, effect open {intends}"
                 )
             },
         );
@@ -102,12 +105,11 @@ impl World {
     }
 
     /// Whether what a function refused is kept.
-    pub(in crate::simulate) fn is_parked(&self, number: u64, key: &Key) -> bool {
+    pub(in crate::simulate) fn is_parked(&self, number: u64, function: &str, id: &str) -> bool {
         let account = self.accounts.get(number);
         account.is_some_and(|account| {
-            let kept =
-                |(function, id): &(String, String)| *function == key.function && *id == key.id;
-            account.parked.iter().any(kept)
+            let mut parked = account.parked.iter();
+            parked.any(|(known, event)| known == function && event == id)
         })
     }
 
