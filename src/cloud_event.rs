@@ -5,6 +5,9 @@
 //! mistake would change what an event means (names, required attributes, duplicate members) and lenient where real
 //! senders deviate without harm: a relative `dataschema` and an extension that is no scalar are dropped.
 //!
+//! Data that is JSON is kept as the text that it is, in [`cloudevents::Data::String`]: it is read once, by whoever knows its
+//! type, and written as it came.
+//!
 //! "HTTP binding" and "JSON format" in comments are `http-protocol-binding.md` and `json-format.md` of CloudEvents 1.0.2.
 
 mod attributes;
@@ -15,6 +18,7 @@ mod json_format;
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
 use cloudevents::Event;
 
+pub use attributes::json_text;
 pub use binary::to_binary;
 pub use decode_error::{DecodeError, DecodeErrorKind};
 pub use json_format::{from_json, to_json};

@@ -16,7 +16,7 @@ mod transaction;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use chrono::{DateTime, Utc};
 use cloudevents::{AttributesReader, Event};
 use uuid::Uuid;
@@ -29,7 +29,7 @@ use crate::{
     },
     publish::Publisher,
     sales::{Catalog, State, orders::OrderView},
-    store::{Answer, Guard, Key, Parked, Pending, Receipt, Store, StoreError},
+    store::{Answer, Guard, Key, Parked, Pending, Receipt, Step, Store, StoreError},
 };
 
 pub use ports::{Clock, EffectError, Effects, SystemClock};
@@ -257,7 +257,9 @@ impl Engine {
         deadline: DateTime<Utc>,
     ) -> Result<(), String> {
         for _ in 0..=MAX_STEPS {
-            self.publish(key, &pending, deadline).await?;
+            if let Some(outbox) = pending.outbox.take() {
+                self.publish(key, pending.step, outbox, deadline).await?;
+            }
             let Some(intent) = pending.intent else {
                 return Ok(());
             };
@@ -272,20 +274,22 @@ impl Engine {
     async fn publish(
         &self,
         key: &Key,
-        pending: &Pending,
+        step: Step,
+        outbox: Vec<u8>,
         deadline: DateTime<Utc>,
     ) -> Result<(), String> {
-        let Some(outbox) = &pending.outbox else {
-            return Ok(());
-        };
-        let outbox = Bytes::copy_from_slice(outbox);
-        let events = outbox.split(|byte| *byte == b'\n');
-        let events: Vec<Bytes> = events.map(|event| outbox.slice_ref(event)).collect();
+        let mut rest = Bytes::from(outbox);
+        let mut events = Vec::with_capacity(1);
+        while let Some(end) = memchr::memchr(b'\n', &rest) {
+            events.push(rest.split_to(end));
+            rest.advance(1);
+        }
+        events.push(rest);
         self.publisher
             .publish(events, self.remaining(deadline))
             .await
             .map_err(|error| error.to_string())?;
-        self.store.published(key, pending.step);
+        self.store.published(key, step);
         Ok(())
     }
 
@@ -293,7 +297,7 @@ impl Engine {
         &self,
         key: &Key,
         settle: Option<&'static dyn Settle>,
-        step: u32,
+        step: Step,
         intent: &[u8],
         deadline: DateTime<Utc>,
     ) -> Result<Receipt, String> {

@@ -8,7 +8,7 @@ use cloudevents::{
     AttributesReader, AttributesWriter, Data, Event, EventBuilder, EventBuilderV10,
     event::{EventBuilderError, ExtensionValue},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use url::Url;
 
 use super::{
@@ -35,7 +35,7 @@ pub(super) enum Content<'a> {
     /// What no attribute can be; says what it is.
     NoScalar(&'static str),
     /// The value of the member `data`.
-    Data(Value),
+    Data(&'a RawValue),
 }
 
 /// Judges the members of one event and makes the event of them.
@@ -214,25 +214,47 @@ fn extension(name: &str, content: Content<'_>) -> Result<Option<ExtensionValue>,
 /// JSON format section 3.1.2.
 fn runtime_data(
     datacontenttype: Option<&str>,
-    data: Option<Value>,
+    data: Option<&RawValue>,
     data_base64: Option<Vec<u8>>,
 ) -> Result<Option<Data>, DecodeError> {
-    match (data, data_base64) {
+    let json = datacontenttype.is_none_or(is_json);
+    match (data.map(RawValue::get), data_base64) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(DecodeError::malformed(
             "data_base64",
             "either data or data_base64",
             "both",
         )),
-        (Some(Value::String(text)), None) if !datacontenttype.is_none_or(is_json) => {
-            Ok(Some(Data::String(text)))
-        }
-        (Some(value), None) => Ok(Some(Data::Json(value))),
+        (Some(text), None) if json => Ok(Some(Data::String(text.to_owned()))),
+        (Some(text), None) => serde_json::from_str(text)
+            .map(|value| match value {
+                Value::String(text) => Some(Data::String(text)),
+                value => Some(Data::Json(value)),
+            })
+            .map_err(|error| DecodeError::json("data", "JSON", text.as_bytes(), &error)),
         // "May further interpret this binary data according to the datacontenttype": without one, nothing may be assumed.
-        (None, Some(bytes)) if datacontenttype.is_some_and(is_json) => Ok(Some(
-            serde_json::from_slice(&bytes).map_or(Data::Binary(bytes), Data::Json),
-        )),
+        (None, Some(bytes)) if datacontenttype.is_some_and(is_json) => {
+            let text = json_in(&bytes).map(|text| Data::String(text.to_owned()));
+            Ok(Some(text.unwrap_or(Data::Binary(bytes))))
+        }
         (None, Some(bytes)) => Ok(Some(Data::Binary(bytes))),
+    }
+}
+
+/// The JSON text that some bytes are.
+///
+/// # Errors
+/// They are none.
+pub(super) fn json_in(bytes: &[u8]) -> serde_json::Result<&str> {
+    let text: &RawValue = serde_json::from_slice(bytes)?;
+    Ok(text.get())
+}
+
+/// The text of an event's data if it is declared to be JSON, as JSON is when nothing is declared (JSON format 3.1).
+pub fn json_text(event: &Event) -> Option<&str> {
+    match event.data() {
+        Some(Data::String(text)) if event.datacontenttype().is_none_or(is_json) => Some(text),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use cloudevents::{AttributesReader, AttributesWriter, Data, Event};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
 use super::{
-    attributes::{self, Content, Member},
+    attributes::{self, Content, Member, json_in},
     decode_error::{DecodeError, excerpt},
     is_json,
 };
@@ -104,8 +104,8 @@ fn unquoted(value: &[u8]) -> Option<Vec<u8>> {
 
 fn data(content_type: Option<&str>, body: &[u8]) -> Result<Data, DecodeError> {
     if content_type.is_some_and(is_json) {
-        return serde_json::from_slice(body)
-            .map(Data::Json)
+        return json_in(body)
+            .map(|text| Data::String(text.to_owned()))
             .map_err(|error| {
                 DecodeError::json("data", "JSON, as Content-Type says", body, &error)
             });
@@ -169,12 +169,6 @@ fn content_type(event: &Event) -> Option<&str> {
 fn body(event: &Event) -> Vec<u8> {
     match event.data() {
         Some(Data::Json(value)) => value.to_string().into_bytes(),
-        // A string where JSON is declared is a JSON string, as in the JSON format.
-        Some(Data::String(text)) if event.datacontenttype().is_none_or(is_json) => {
-            serde_json::Value::from(text.as_str())
-                .to_string()
-                .into_bytes()
-        }
         Some(Data::String(text)) => text.clone().into_bytes(),
         Some(Data::Binary(bytes)) => bytes.clone(),
         None => Vec::new(),

@@ -13,20 +13,29 @@ use serde::{
 
 use super::{
     MAX_BATCH,
-    attributes::{self, Content, Member},
+    attributes::{self, Content, Member, json_text},
     decode_error::DecodeError,
 };
 
 /// One event in the JSON format (an object).
 pub fn from_json(json: &[u8]) -> Result<Event, DecodeError> {
-    let Members(members) = serde_json::from_slice(json)
+    let Members(members) = parse(json)
         .map_err(|error| DecodeError::json("", "a CloudEvent as a JSON object", json, &error))?;
     attributes::event(members)
 }
 
+/// Checks the encoding once for the whole text: `serde_json` would do it string by string.
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    match str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(text),
+        // serde_json says where.
+        Err(_) => serde_json::from_slice(json),
+    }
+}
+
 /// A list of events in the JSON batch format, at most [`MAX_BATCH`] of them.
 pub(super) fn batch_from_json(json: &[u8]) -> Result<Vec<Event>, DecodeError> {
-    let Batch(events) = serde_json::from_slice(json)
+    let Batch(events) = parse(json)
         .map_err(|error| DecodeError::json("", "CloudEvents in a JSON array", json, &error))?;
     events
 }
@@ -34,7 +43,15 @@ pub(super) fn batch_from_json(json: &[u8]) -> Result<Vec<Event>, DecodeError> {
 /// The event in the JSON format; equal events give equal bytes.
 pub fn to_json(event: &Event) -> Vec<u8> {
     // Writing to memory fails only for maps whose keys are no strings, and there is none.
-    serde_json::to_vec(&JsonFormat(event)).unwrap_or_default()
+    let mut json = serde_json::to_vec(&JsonFormat(event)).unwrap_or_default();
+    if let Some(text) = json_text(event) {
+        json.pop();
+        json.reserve_exact(r#","data":}"#.len() + text.len());
+        json.extend_from_slice(br#","data":"#);
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'}');
+    }
+    json
 }
 
 /// The members of a JSON object, strings borrowed from the input, judged only once all are there: what `data` means
@@ -174,7 +191,7 @@ impl<'de> Visitor<'de> for BatchVisitor {
     }
 }
 
-/// Writes an event in the JSON format, extensions in the order of their names.
+/// Writes an event in the JSON format, extensions in the order of their names, all but data that is JSON text.
 struct JsonFormat<'a>(&'a Event);
 
 impl Serialize for JsonFormat<'_> {
@@ -204,11 +221,13 @@ impl Serialize for JsonFormat<'_> {
         }
         match event.data() {
             Some(Data::Json(value)) => members.serialize_entry("data", value)?,
-            Some(Data::String(text)) => members.serialize_entry("data", text)?,
+            Some(Data::String(text)) if json_text(event).is_none() => {
+                members.serialize_entry("data", text)?;
+            }
             Some(Data::Binary(bytes)) => {
                 members.serialize_entry("data_base64", &BASE64_STANDARD.encode(bytes))?;
             }
-            None => {}
+            Some(Data::String(_)) | None => {}
         }
         members.end()
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cloudevents::{
     AttributesReader, Data, Event, EventBuilder, EventBuilderV10, event::ExtensionValue,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -32,15 +32,28 @@ impl Invalid {
         }
     }
 
+    /// Reads `T` out of a JSON text, which stands at `root`.
+    ///
+    /// # Errors
+    /// The path and the problem of the first field that does not fit.
+    pub fn read<T: DeserializeOwned>(root: &str, json: &str) -> Result<T, Self> {
+        // Tracking the path costs; only a text that does not fit pays for it.
+        serde_json::from_str(json).map_err(|error| {
+            let value: serde_json::Result<Value> = serde_json::from_str(json);
+            let found = value.map(|value| Self::read_value::<T>(root, &value));
+            match found {
+                Ok(Err(invalid)) => invalid,
+                // A member that is there twice, or nesting without end: what only the text shows.
+                Ok(Ok(_)) | Err(_) => Self::new(root, without_place(&error)),
+            }
+        })
+    }
+
     /// Reads `T` out of `value`, which stands at `root`.
     ///
     /// # Errors
     /// The path and the problem of the first field that does not fit.
-    pub fn read<T: serde::de::DeserializeOwned>(root: &str, value: &Value) -> Result<T, Self> {
-        // Tracking the path costs; only a value that does not fit pays for it.
-        if let Ok(read) = T::deserialize(value) {
-            return Ok(read);
-        }
+    pub fn read_value<T: DeserializeOwned>(root: &str, value: &Value) -> Result<T, Self> {
         serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
             let path = match (root, path.as_str()) {
@@ -54,6 +67,13 @@ impl Invalid {
             }
         })
     }
+}
+
+/// What `serde_json` says is wrong, without the line and column that it adds.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 /// The id of the thing that `kind` names about an order: doing the same thing twice makes the same id.
@@ -97,7 +117,7 @@ impl Cause {
 }
 
 /// An event that a service decided on, before it has an envelope.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// The CloudEvents `type`.
     pub event_type: &'static str,
@@ -107,8 +127,8 @@ pub struct Outgoing {
     pub order_id: OrderId,
     /// Which try it reports; 1 where there is but one.
     pub attempt: u32,
-    /// The payload as JSON.
-    pub data: Value,
+    /// The payload as JSON text.
+    pub data: String,
 }
 
 impl Outgoing {
@@ -120,7 +140,7 @@ impl Outgoing {
     /// The payload of an event that may happen once per attempt.
     pub fn attempt<E: Payload>(payload: &E, attempt: u32) -> Self {
         // A payload is a plain struct of strings, numbers and lists: it always has a JSON form.
-        let data = serde_json::to_value(payload).unwrap_or_default();
+        let data = serde_json::to_string(payload).unwrap_or_default();
         Self {
             event_type: E::TYPE,
             service: E::SERVICE,
@@ -146,7 +166,7 @@ pub fn compose(outgoing: Outgoing, cause: &Cause, time: DateTime<Utc>) -> Event 
         .source(format!("/sales/{}", outgoing.service))
         .subject(format!("orders/{order}"))
         .time(time)
-        .data("application/json", Data::Json(outgoing.data))
+        .data("application/json", Data::String(outgoing.data))
         .extension("correlationid", order.to_string())
         .extension("traceparent", traceparent(order, id, cause));
     if let Some(id) = &cause.id {
@@ -199,13 +219,14 @@ fn trace_id(traceparent: &str) -> Option<&str> {
 /// The path and the problem when there is no JSON `data`, a field is missing or invalid, fields contradict each
 /// other, or the subject names another order than the data.
 pub fn decode<E: Payload>(event: &Event) -> Result<E, Invalid> {
-    let Some(Data::Json(data)) = event.data() else {
-        return Err(Invalid::new(
-            "data",
-            format!("must be a JSON object with the fields of {}", E::TYPE),
-        ));
+    let payload: E = match event.data() {
+        Some(Data::String(text)) => Invalid::read("data", text)?,
+        Some(Data::Json(value)) => Invalid::read_value("data", value)?,
+        Some(Data::Binary(_)) | None => {
+            let expected = format!("must be a JSON object with the fields of {}", E::TYPE);
+            return Err(Invalid::new("data", expected));
+        }
     };
-    let payload: E = Invalid::read("data", data)?;
     payload.check()?;
     match order_of(event)? {
         Some(order) if order != payload.order_id() => Err(Invalid::new(

@@ -150,12 +150,12 @@ impl<S: State, T: Send + Sync> Case for Given<S, T> {
 }
 
 fn read_own<S: State>(own: Option<&[u8]>) -> Result<Option<S>, Invalid> {
-    let unreadable = |error: serde_json::Error| {
-        Invalid::new(format!("stored row of {}", S::OWNER), error.to_string())
+    let unreadable = |problem: String| Invalid::new(format!("stored row of {}", S::OWNER), problem);
+    let read = |row| {
+        let text = str::from_utf8(row).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))
     };
-    own.map(serde_json::from_slice)
-        .transpose()
-        .map_err(unreadable)
+    own.map(read).transpose()
 }
 
 fn erase<S: State>(verdict: Verdict<S>) -> Verdict<Rows> {

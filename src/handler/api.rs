@@ -10,7 +10,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{json, value::RawValue};
 use uuid::Uuid;
 
 use crate::{
@@ -165,10 +165,10 @@ fn new_order(headers: &HeaderMap, body: &[u8]) -> Result<NewOrder, Problem> {
         let detail = "the body is empty; send the order as JSON, with a Content-Length";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "No body", detail));
     }
-    let value: Value = serde_json::from_slice(body).map_err(|error| {
+    let json: &RawValue = serde_json::from_slice(body).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "Malformed JSON", error.to_string())
     })?;
-    Invalid::read("", &value).map_err(|invalid| {
+    Invalid::read("", json.get()).map_err(|invalid| {
         Problem::invalid(StatusCode::UNPROCESSABLE_ENTITY, "Invalid order", &invalid)
     })
 }

@@ -66,7 +66,7 @@ struct Invocation<'a> {
 
 impl Invocation<'_> {
     /// The host knows only "done" and "again", for all events of the invocation together.
-    async fn host(&self, parts: Vec<Part>) -> Response {
+    async fn host(&self, parts: Vec<Part<'_>>) -> Response {
         let mut parked = Vec::new();
         let mut again = None;
         for delivery in join_all(parts.iter().map(|part| self.host_part(part))).await {
@@ -82,7 +82,7 @@ impl Invocation<'_> {
         }
     }
 
-    async fn host_part(&self, part: &Part) -> Delivery {
+    async fn host_part(&self, part: &Part<'_>) -> Delivery {
         let (event, delivery) = match &part.event {
             Ok(event) => (Some(event), self.deliver(event).await),
             Err(invalid) => (None, Delivery::Rejected(invalid.clone())),

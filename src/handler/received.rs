@@ -20,19 +20,19 @@ use crate::{
 const MAX_WRAPPING: usize = 3;
 
 /// What arrived.
-pub(super) enum Received {
+pub(super) enum Received<'a> {
     /// From the host: what cannot be read is parked, since the host knows only "done" and "again".
-    Invocation(Vec<Part>),
+    Invocation(Vec<Part<'a>>),
     /// Straight: the sender is told what is wrong.
     Direct(Result<Vec<Event>, DecodeError>),
 }
 
 /// One event of an invocation.
-pub(super) struct Part {
+pub(super) struct Part<'a> {
     /// What it says.
     pub(super) event: Result<Event, Invalid>,
     /// As it came.
-    pub(super) json: String,
+    pub(super) json: Cow<'a, str>,
 }
 
 /// The host's envelope. Everything in `Metadata` is in the event too.
@@ -43,7 +43,7 @@ struct Envelope<'a> {
 }
 
 /// Reads what arrived.
-pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
+pub(super) fn read<'a>(headers: &HeaderMap, body: &'a [u8]) -> Received<'a> {
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -52,8 +52,8 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
     if declared {
         return Received::Direct(cloud_event::from_http(headers, body));
     }
-    match serde_json::from_slice::<Envelope<'_>>(body) {
-        Ok(Envelope { data: Some(data) }) => Received::Invocation(parts(&data)),
+    match envelope(body) {
+        Some(data) => Received::Invocation(parts(&data)),
         _ if from_host(headers) => Received::Invocation(vec![unreadable(body)]),
         // A structured event under application/json, or under what curl sends unasked.
         _ if starts_with(body, b'{') && has_specversion(body) => {
@@ -62,6 +62,12 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
         // Whatever else it is, it is no CloudEvent, and the decoder says what one needs.
         _ => Received::Direct(cloud_event::from_http(headers, body)),
     }
+}
+
+fn envelope(body: &[u8]) -> Option<BTreeMap<Cow<'_, str>, &RawValue>> {
+    // Checked once for the whole text: serde_json would do it string by string.
+    let text = str::from_utf8(body).ok()?;
+    serde_json::from_str::<Envelope<'_>>(text).ok()?.data
 }
 
 fn from_host(headers: &HeaderMap) -> bool {
@@ -80,17 +86,17 @@ fn has_specversion(body: &[u8]) -> bool {
     serde_json::from_slice(body).is_ok_and(|Versioned { specversion }| specversion.is_some())
 }
 
-fn unreadable(body: &[u8]) -> Part {
+fn unreadable(body: &[u8]) -> Part<'_> {
     let expected =
         format!(r#"must be an invocation, {{"Data":{{"{EVENT_BINDING}":…}},"Metadata":{{…}}}}"#);
     Part {
         event: Err(Invalid::new("body", expected)),
-        json: String::from_utf8_lossy(body).into_owned(),
+        json: String::from_utf8_lossy(body),
     }
 }
 
 /// The events under the trigger's binding: an object, a JSON text in a string, or an array of either.
-fn parts(data: &BTreeMap<Cow<'_, str>, &RawValue>) -> Vec<Part> {
+fn parts<'a>(data: &BTreeMap<Cow<'a, str>, &'a RawValue>) -> Vec<Part<'a>> {
     let bound = data
         .get(EVENT_BINDING)
         .or_else(|| data.values().next().filter(|_| data.len() == 1));
@@ -102,27 +108,27 @@ fn parts(data: &BTreeMap<Cow<'_, str>, &RawValue>) -> Vec<Part> {
         );
         return vec![Part {
             event: Err(Invalid::new("Data", problem)),
-            json: names.join(", "),
+            json: names.join(", ").into(),
         }];
     };
     let mut parts = Vec::with_capacity(1);
-    unwrap(bound.get(), 0, &mut parts);
+    unwrap(Cow::Borrowed(bound.get()), 0, &mut parts);
     parts
 }
 
-fn unwrap(json: &str, wrapping: usize, parts: &mut Vec<Part>) {
+fn unwrap<'a>(json: Cow<'a, str>, wrapping: usize, parts: &mut Vec<Part<'a>>) {
     let first = json.trim_start().bytes().next();
     match first {
         Some(b'"') if wrapping < MAX_WRAPPING => {
-            if let Ok(inner) = serde_json::from_str::<String>(json) {
-                return unwrap(&inner, wrapping + 1, parts);
+            if let Ok(inner) = serde_json::from_str::<String>(&json) {
+                return unwrap(Cow::Owned(inner), wrapping + 1, parts);
             }
         }
         Some(b'[') if wrapping < MAX_WRAPPING => {
-            if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(json) {
+            if let Some(items) = items(&json) {
                 return items
                     .into_iter()
-                    .for_each(|item| unwrap(item.get(), wrapping + 1, parts));
+                    .for_each(|item| unwrap(item, wrapping + 1, parts));
             }
         }
         _ => {}
@@ -131,8 +137,22 @@ fn unwrap(json: &str, wrapping: usize, parts: &mut Vec<Part>) {
         let problem = format!("expected {}, came {}", error.expected, error.came);
         Invalid::new(error.path, problem)
     });
-    parts.push(Part {
-        event,
-        json: json.to_owned(),
-    });
+    parts.push(Part { event, json });
+}
+
+/// The elements of a JSON array, borrowed where the array is.
+fn items<'a>(json: &Cow<'a, str>) -> Option<Vec<Cow<'a, str>>> {
+    let items = match json {
+        Cow::Borrowed(json) => serde_json::from_str::<Vec<&RawValue>>(json)
+            .ok()?
+            .into_iter()
+            .map(|item| Cow::Borrowed(item.get()))
+            .collect(),
+        Cow::Owned(json) => serde_json::from_str::<Vec<&RawValue>>(json)
+            .ok()?
+            .into_iter()
+            .map(|item| Cow::Owned(item.get().to_owned()))
+            .collect(),
+    };
+    Some(items)
 }

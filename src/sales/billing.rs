@@ -249,7 +249,7 @@ mod tests {
         match bill(&context, None, &OrderPlaced { order }) {
             Verdict::Accept(Decision { events, effect, .. }) => {
                 assert_eq!((events.len(), effect), (1, None));
-                events[0].data.clone()
+                serde_json::from_str(&events[0].data).unwrap()
             }
             other => panic!("{other:?}"),
         }

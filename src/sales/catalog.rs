@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::events::{Amount, CountryCode, CurrencyCode, Invalid, Line, ReasonCode, Sku};
 
@@ -42,9 +43,9 @@ impl Catalog {
     /// # Errors
     /// The path and the problem of the first field that does not fit.
     pub fn from_json(json: &str) -> Result<Self, Invalid> {
-        let value = serde_json::from_str(json)
+        let json: &RawValue = serde_json::from_str(json)
             .map_err(|error| Invalid::new("catalog", error.to_string()))?;
-        Invalid::read("", &value)
+        Invalid::read("", json.get())
     }
 
     /// Compares a line's price, in that currency, with the price list.

@@ -71,13 +71,11 @@ pub(super) fn damaged(event: &Event, damage: u64) -> Event {
 }
 
 fn change_data(event: &mut Event, change: impl FnOnce(&mut Map<String, Value>)) {
-    let fields = match event.data() {
-        Some(Data::Json(value)) => Some(value.clone()),
-        Some(Data::String(text)) => serde_json::from_str(text).ok(),
-        Some(Data::Binary(_)) | None => None,
+    let Some(Data::String(text)) = event.data() else {
+        return;
     };
-    if let Some(Value::Object(mut fields)) = fields {
+    if let Ok(Value::Object(mut fields)) = serde_json::from_str(text) {
         change(&mut fields);
-        event.set_data("application/json", Value::Object(fields));
+        event.set_data("application/json", Value::Object(fields).to_string());
     }
 }

@@ -30,7 +30,7 @@ CREATE TABLE pending (
     intent BLOB,           -- the effect whose outcome is to be decided on
     at INTEGER NOT NULL,   -- microseconds since 1970
     PRIMARY KEY (function, source, id)
-);
+) WITHOUT ROWID;
 
 -- What can never succeed.
 CREATE TABLE parked (

@@ -5,6 +5,7 @@
 //! is on disk: write-ahead log, `synchronous = FULL`.
 
 mod answer;
+mod statements;
 mod writer;
 
 use std::{
@@ -66,7 +67,11 @@ impl SqliteStore {
         let (jobs, queue) = mpsc::channel();
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || Writer::new(connection).run(&queue))
+            .spawn(move || match Writer::new(&connection) {
+                Ok(writer) => writer.run(&queue),
+                // Everybody who asks is told that the thread has ended.
+                Err(error) => tracing::error!(%error, "the writing thread cannot start"),
+            })
             .map_err(|error| {
                 StoreError::Open(format!("cannot start the writing thread: {error}"))
             })?;
@@ -109,6 +114,8 @@ impl SqliteStore {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Only a new file takes it: two to ten rows on a page, so that a transaction writes few of them.
+    connection.pragma_update(None, "page_size", 8_192)?;
     connection.set_prepared_statement_cache_capacity(64);
     // A plan that depends on bound values would be made anew for every value.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -116,7 +123,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // Fewer, larger checkpoints: up to 16 MB of log.
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 2_000)?;
     Ok(connection)
 }
 

@@ -64,6 +64,7 @@ fn impossible_events() -> Vec<Case> {
         case("control characters in a name", changed(|event| event["data"]["order"]["shipTo"]["name"] = json!("a\u{0}b")), "data.order.shipTo.name"),
         case("Event Grid schema", json!({ "id": "1", "eventType": "Sales.OrderPlaced", "subject": "x", "eventTime": "2026-01-01T00:00:00Z", "data": {}, "dataVersion": "1" }).to_string(), "specversion"),
         case("duplicate members", changed(|_| ()).replacen('{', r#"{"id":"twice","#, 1), "id"),
+        case("duplicate members in data", changed(|_| ()).replacen(r#""quantity":"#, r#""quantity":3,"quantity":"#, 1), "data: duplicate field `quantity`"),
         case("nested 120 deep", nested(120), "data"),
     ]
 }

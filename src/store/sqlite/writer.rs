@@ -8,7 +8,10 @@ use std::{
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::answer::{Outcome, Sender, tell};
+use super::{
+    answer::{Outcome, Sender, tell},
+    statements::Statements,
+};
 use crate::{
     sales::verdict::SharedRows,
     store::{
@@ -39,18 +42,22 @@ struct Found {
     inbox: String,
 }
 
-/// Owns the connection that writes.
-pub(super) struct Writer {
-    connection: Connection,
+/// Writes through a connection that nobody else writes through.
+pub(super) struct Writer<'c> {
+    connection: &'c Connection,
+    statements: Statements<'c>,
 }
 
-impl Writer {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection }
+impl<'c> Writer<'c> {
+    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            connection,
+            statements: Statements::prepare(connection)?,
+        })
     }
 
     /// Writes until nobody can send any more.
-    pub(super) fn run(self, queue: &mpsc::Receiver<Job>) {
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
         let mut unhurried = Vec::new();
         loop {
             let first = if unhurried.is_empty() {
@@ -76,7 +83,7 @@ impl Writer {
 
     /// Writes a group in one transaction. If that fails, each job gets a transaction of its own, so that one
     /// job's fault is nobody else's.
-    fn write(&self, group: Vec<Job>) {
+    fn write(&mut self, group: Vec<Job>) {
         let outcomes: Vec<Outcome> = match self.commit(&group) {
             Ok(receipts) => receipts.into_iter().map(Ok).collect(),
             Err(error) if group.len() == 1 => vec![Err(error)],
@@ -90,21 +97,21 @@ impl Writer {
         );
     }
 
-    fn commit_alone(&self, job: &Job) -> Outcome {
+    fn commit_alone(&mut self, job: &Job) -> Outcome {
         let receipts = self.commit(std::slice::from_ref(job))?;
         Ok(receipts.into_iter().next().unwrap_or_default())
     }
 
-    fn commit(&self, group: &[Job]) -> Result<Vec<Receipt>, StoreError> {
+    fn commit(&mut self, group: &[Job]) -> Result<Vec<Receipt>, StoreError> {
         if group.is_empty() {
             return Ok(Vec::new());
         }
         let run = || -> rusqlite::Result<Vec<Receipt>> {
-            self.execute("BEGIN IMMEDIATE", [])?;
+            self.statements.begin.execute([])?;
             let receipts: rusqlite::Result<Vec<_>> =
                 group.iter().map(|job| self.run_job(job)).collect();
             let receipts = receipts?;
-            self.execute("COMMIT", [])?;
+            self.statements.commit.execute([])?;
             Ok(receipts)
         };
         // A panicking decision is a bug; it must not take the store away from everybody else.
@@ -122,11 +129,7 @@ impl Writer {
         }
     }
 
-    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
-        self.connection.prepare_cached(sql)?.execute(values)
-    }
-
-    fn run_job(&self, job: &Job) -> rusqlite::Result<Receipt> {
+    fn run_job(&mut self, job: &Job) -> rusqlite::Result<Receipt> {
         match job {
             Job::Transact { work, .. } => self.transact(work.as_ref()),
             Job::Published { key, step } => {
@@ -140,7 +143,7 @@ impl Writer {
         }
     }
 
-    fn transact(&self, work: &dyn Work) -> rusqlite::Result<Receipt> {
+    fn transact(&mut self, work: &dyn Work) -> rusqlite::Result<Receipt> {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
         let (found, own) = self.state(owner, &order_id.to_string())?;
         let known = found.as_ref().is_some_and(|found| found.knows(key));
@@ -180,10 +183,14 @@ impl Writer {
     }
 
     /// A row of the state, by its owner and key: where it is, and its body.
-    fn state(&self, owner: &str, key: &str) -> rusqlite::Result<(Option<Found>, Option<Vec<u8>>)> {
+    fn state(
+        &mut self,
+        owner: &str,
+        key: &str,
+    ) -> rusqlite::Result<(Option<Found>, Option<Vec<u8>>)> {
         let row = self
-            .connection
-            .prepare_cached("SELECT rowid, inbox, body FROM state WHERE owner = ?1 AND key = ?2")?
+            .statements
+            .row
             .query_row(params![owner, key], |row| {
                 let found = Found {
                     row_id: row.get(0)?,
@@ -195,13 +202,10 @@ impl Writer {
         Ok(row.unwrap_or_default())
     }
 
-    fn pending(&self, key: &Key) -> rusqlite::Result<Pending> {
+    fn pending(&mut self, key: &Key) -> rusqlite::Result<Pending> {
         let pending = self
-            .connection
-            .prepare_cached(
-                "SELECT step, outbox, intent FROM pending
-                 WHERE function = ?1 AND source = ?2 AND id = ?3",
-            )?
+            .statements
+            .pending
             .query_row(params![key.function, key.source, key.id], |row| {
                 Ok(Pending {
                     step: row.get(0)?,
@@ -214,7 +218,7 @@ impl Writer {
     }
 
     fn save(
-        &self,
+        &mut self,
         work: &dyn Work,
         found: Option<Found>,
         pending: Pending,
@@ -224,20 +228,17 @@ impl Writer {
         let order_id = order_id.to_string();
         self.save_own(owner, &order_id, key, found, writes.own, writes.reminder)?;
         for (name, row) in &writes.shared {
-            self.execute(
-                "INSERT INTO state (owner, key, body, inbox) VALUES (?1, ?2, ?3, '')
-                 ON CONFLICT (owner, key) DO UPDATE SET body = excluded.body",
-                params![owner, name, row],
-            )?;
+            self.statements
+                .save_shared_row
+                .execute(params![owner, name, row])?;
         }
         if let Some(summary) = writes.summary {
             let placed_at = summary.placed_at.timestamp_micros();
-            self.execute(
-                "INSERT INTO orders (order_id, status, placed_at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (order_id) DO UPDATE
-                 SET status = excluded.status, placed_at = excluded.placed_at",
-                params![order_id, summary.status.as_str(), placed_at],
-            )?;
+            self.statements.save_summary.execute(params![
+                order_id,
+                summary.status.as_str(),
+                placed_at
+            ])?;
         }
         let pending = pending.after(work.guard().next_step(), writes.outbox, writes.intent);
         self.save_pending(key, work.guard(), &pending, writes.at.timestamp_micros())?;
@@ -249,7 +250,7 @@ impl Writer {
 
     /// Saves the order's own row, with the delivery in its inbox.
     fn save_own(
-        &self,
+        &mut self,
         owner: &str,
         order_id: &str,
         key: &Key,
@@ -261,29 +262,35 @@ impl Writer {
             .map(|reminder| (reminder.at.timestamp_micros(), reminder.cause))
             .unzip();
         let Some(mut found) = found else {
-            return self.execute(
-                "INSERT INTO state (owner, key, body, inbox, due, cause)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![owner, order_id, body, line(key), due, cause],
-            );
+            return self.statements.insert_row.execute(params![
+                owner,
+                order_id,
+                body,
+                line(key),
+                due,
+                cause
+            ]);
         };
         if !found.knows(key) {
             found.inbox.push_str(&line(key));
         }
         match body {
-            Some(body) => self.execute(
-                "UPDATE state SET body = ?2, inbox = ?3, due = ?4, cause = ?5 WHERE rowid = ?1",
-                params![found.row_id, body, found.inbox, due, cause],
-            ),
-            None => self.execute(
-                "UPDATE state SET inbox = ?2 WHERE rowid = ?1",
-                params![found.row_id, found.inbox],
-            ),
+            Some(body) => self.statements.update_row.execute(params![
+                found.row_id,
+                body,
+                found.inbox,
+                due,
+                cause
+            ]),
+            None => self
+                .statements
+                .update_inbox
+                .execute(params![found.row_id, found.inbox]),
         }
     }
 
     fn save_pending(
-        &self,
+        &mut self,
         key: &Key,
         guard: Guard,
         pending: &Pending,
@@ -301,54 +308,50 @@ impl Writer {
         } = key;
         match (guard, pending.is_empty()) {
             (Guard::NewEvent, true) => Ok(0),
-            (Guard::NewEvent, false) => self.execute(
-                "INSERT INTO pending (function, source, id, step, outbox, intent, at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![function, source, id, step, outbox, intent, at],
-            ),
-            (Guard::PendingIntent { .. }, false) => self.execute(
-                "UPDATE pending SET step = ?4, outbox = ?5, intent = ?6, at = ?7
-                 WHERE function = ?1 AND source = ?2 AND id = ?3",
-                params![function, source, id, step, outbox, intent, at],
-            ),
-            (Guard::PendingIntent { .. }, true) => self.execute(
-                "DELETE FROM pending WHERE function = ?1 AND source = ?2 AND id = ?3",
-                params![function, source, id],
-            ),
+            (Guard::NewEvent, false) => self
+                .statements
+                .insert_pending
+                .execute(params![function, source, id, step, outbox, intent, at]),
+            (Guard::PendingIntent { .. }, false) => self
+                .statements
+                .update_pending
+                .execute(params![function, source, id, step, outbox, intent, at]),
+            (Guard::PendingIntent { .. }, true) => self
+                .statements
+                .delete_pending
+                .execute(params![function, source, id]),
         }
     }
 
     /// What was in the outbox up to a step is published.
-    fn published(&self, key: &Key, step: Step) -> rusqlite::Result<()> {
-        let deleted = self.execute(
-            "DELETE FROM pending WHERE function = ?1 AND source = ?2 AND id = ?3
-             AND step = ?4 AND intent IS NULL",
-            params![key.function, key.source, key.id, step],
-        )?;
+    fn published(&mut self, key: &Key, step: Step) -> rusqlite::Result<()> {
+        let deleted = self.statements.delete_published.execute(params![
+            key.function,
+            key.source,
+            key.id,
+            step
+        ])?;
         if deleted == 0 {
-            self.execute(
-                "UPDATE pending SET outbox = NULL
-                 WHERE function = ?1 AND source = ?2 AND id = ?3 AND step = ?4",
-                params![key.function, key.source, key.id, step],
-            )?;
+            self.statements.clear_outbox.execute(params![
+                key.function,
+                key.source,
+                key.id,
+                step
+            ])?;
         }
         Ok(())
     }
 
-    fn park(&self, parked: &Parked) -> rusqlite::Result<usize> {
-        self.execute(
-            "INSERT OR IGNORE INTO parked (id, function, event_id, order_id, reason, body, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                parked.id.to_string(),
-                parked.function,
-                parked.event_id,
-                parked.order_id.map(|id| id.to_string()),
-                parked.reason,
-                parked.body,
-                parked.at.timestamp_micros()
-            ],
-        )
+    fn park(&mut self, parked: &Parked) -> rusqlite::Result<usize> {
+        self.statements.park.execute(params![
+            parked.id.to_string(),
+            parked.function,
+            parked.event_id,
+            parked.order_id.map(|id| id.to_string()),
+            parked.reason,
+            parked.body,
+            parked.at.timestamp_micros()
+        ])
     }
 }
 
