@@ -12,6 +12,9 @@ pub type Source<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// The port where the handler listens if the host names none.
 const DEFAULT_PORT: u16 = 8080;
 
+/// Where Stripe's API is.
+const STRIPE_API_BASE: &str = "https://api.stripe.com";
+
 /// A value that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -43,6 +46,30 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
 }
 
+/// Who moves money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaymentProvider {
+    /// `simulated`: takes Stripe's test tokens, moves no money.
+    Simulated,
+    /// `stripe`
+    Stripe {
+        /// `STRIPE_API_BASE`: where its API is; `https://api.stripe.com` when unset.
+        api_base: Url,
+        /// `STRIPE_API_KEY`: a secret or restricted key.
+        api_key: Secret,
+    },
+}
+
+impl PaymentProvider {
+    /// The name in `PAYMENT_PROVIDER`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Simulated => "simulated",
+            Self::Stripe { .. } => "stripe",
+        }
+    }
+}
+
 /// What `orderflow serve` is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -56,6 +83,8 @@ pub struct Settings {
     pub managed_identity: bool,
     /// `STORE_URL`: where the state lives.
     pub store: StoreUrl,
+    /// `PAYMENT_PROVIDER`: who moves money; nobody when unset.
+    pub payments: PaymentProvider,
     /// `CATALOG_FILE`: prices, tax rates and opening stock; the development catalog when unset.
     pub catalog: Catalog,
 }
@@ -98,22 +127,22 @@ impl Settings {
         let catalog = catalog(set("CATALOG_FILE").as_deref())
             .map_err(|problem| take("CATALOG_FILE", problem))
             .ok();
-        if let Some(provider) = set("PAYMENT_PROVIDER").filter(|provider| provider != "simulated") {
-            take(
-                "PAYMENT_PROVIDER",
-                format!("must be simulated, got {provider:?}"),
-            );
-        }
-        match (port, endpoint, store, catalog) {
-            (Some(port), Some(topic_endpoint), Some(store), Some(catalog))
-                if problems.is_empty() =>
-            {
+        let payments = payments(&set)
+            .map_err(|problems| {
+                for (name, problem) in problems {
+                    take(name, problem);
+                }
+            })
+            .ok();
+        match (port, endpoint, store, payments, catalog) {
+            (Some(port), Some(topic_endpoint), Some(store), Some(payments), Some(catalog)) => {
                 Ok(Self {
                     port,
                     topic_endpoint,
                     topic_key: set("EVENTGRID_TOPIC_KEY").map(Secret::new),
                     managed_identity: set("IDENTITY_ENDPOINT").is_some(),
                     store,
+                    payments,
                     catalog,
                 })
             }
@@ -122,10 +151,64 @@ impl Settings {
     }
 }
 
+/// The payment provider's settings, or which of them are wrong.
+fn payments(
+    set: &dyn Fn(&str) -> Option<String>,
+) -> Result<PaymentProvider, Vec<(&'static str, String)>> {
+    match set("PAYMENT_PROVIDER").as_deref().map(str::trim) {
+        None | Some("simulated") => return Ok(PaymentProvider::Simulated),
+        Some("stripe") => {}
+        Some(provider) => {
+            let problem = format!("must be simulated or stripe, got {provider:?}");
+            return Err(vec![("PAYMENT_PROVIDER", problem)]);
+        }
+    }
+    let base = set("STRIPE_API_BASE").unwrap_or_else(|| STRIPE_API_BASE.to_owned());
+    let base = stripe_api_base(&base).map_err(|problem| ("STRIPE_API_BASE", problem));
+    let key = stripe_api_key(set("STRIPE_API_KEY")).map_err(|problem| ("STRIPE_API_KEY", problem));
+    match (base, key) {
+        (Ok(api_base), Ok(api_key)) => Ok(PaymentProvider::Stripe { api_base, api_key }),
+        (base, key) => Err([base.err(), key.err()].into_iter().flatten().collect()),
+    }
+}
+
+fn stripe_api_base(value: &str) -> Result<Url, String> {
+    let expected = "must be where Stripe's API is, such as https://api.stripe.com";
+    let url = secure_url(value, expected)?;
+    let login = !url.username().is_empty() || url.password().is_some();
+    if url.query().is_some() || url.fragment().is_some() || login {
+        return Err(format!("{expected}, and nothing more"));
+    }
+    Ok(url)
+}
+
+/// Keys are "sk_" for everything and "rk_" for some of it; "pk_" is for browsers and cannot charge.
+fn stripe_api_key(value: Option<String>) -> Result<Secret, String> {
+    let expected = "must be a secret or restricted key (sk_…, rk_…)";
+    let value = value.ok_or_else(|| format!("is not set; it {expected}"))?;
+    let key = value.trim();
+    let known = key.starts_with("sk_") || key.starts_with("rk_");
+    // The value is not shown, whatever it is.
+    if known
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
+        Ok(Secret::new(key))
+    } else {
+        Err(expected.to_owned())
+    }
+}
+
 fn topic_endpoint(value: Option<String>) -> Result<Url, String> {
     let expected = "must be the topic's endpoint, such as https://NAME.REGION-1.eventgrid.azure.net/api/events";
     let value = value.ok_or_else(|| format!("is not set; {expected}"))?;
-    let url = Url::parse(&value).map_err(|error| format!("{expected}: {error}"))?;
+    secure_url(&value, expected)
+}
+
+/// A URL that a secret may be sent to.
+fn secure_url(value: &str, expected: &str) -> Result<Url, String> {
+    let url = Url::parse(value.trim()).map_err(|error| format!("{expected}: {error}"))?;
     let loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
     match url.scheme() {
         "https" => Ok(url),
@@ -231,7 +314,7 @@ mod tests {
                 "http",
                 "must be a port number",
             ),
-            ("PAYMENT_PROVIDER", "paypal", "must be simulated"),
+            ("PAYMENT_PROVIDER", "paypal", "must be simulated or stripe"),
             ("CATALOG_FILE", "/does/not/exist.json", "cannot read"),
         ] {
             let mut settings = vec![(name, value)];
@@ -246,9 +329,66 @@ mod tests {
     }
 
     #[test]
+    fn nobody_moves_money_unless_stripe_is_named_with_its_key() {
+        assert_eq!(read(&GOOD).unwrap().payments, PaymentProvider::Simulated);
+        let mut settings = GOOD.to_vec();
+        settings.push(("PAYMENT_PROVIDER", "stripe"));
+        let error = read(&settings).unwrap_err().to_string();
+        assert!(
+            error.starts_with("STRIPE_API_KEY: is not set") && !error.contains('\n'),
+            "{error}"
+        );
+        settings.push(("STRIPE_API_KEY", "rk_test_123"));
+        let expected = PaymentProvider::Stripe {
+            api_base: Url::parse("https://api.stripe.com").unwrap(),
+            api_key: Secret::new("rk_test_123"),
+        };
+        assert_eq!(read(&settings).unwrap().payments, expected);
+    }
+
+    #[test]
+    fn malformed_settings_of_stripe_are_refused_without_showing_the_key() {
+        for (name, value, expected) in [
+            ("STRIPE_API_KEY", "pk_test_hunter2", "must be a secret"),
+            ("STRIPE_API_KEY", "sk_hunter2\r\nx: y", "must be a secret"),
+            ("STRIPE_API_BASE", "api.stripe.com", "must be where"),
+            ("STRIPE_API_BASE", "http://api.stripe.com", "must be https"),
+            ("STRIPE_API_BASE", "ftp://127.0.0.1", "got the scheme ftp"),
+            (
+                "STRIPE_API_BASE",
+                "https://api.stripe.com?x",
+                "nothing more",
+            ),
+            (
+                "STRIPE_API_BASE",
+                "https://:hunter2@api.stripe.com",
+                "nothing more",
+            ),
+        ] {
+            let mut settings = vec![(name, value)];
+            settings.extend(GOOD);
+            settings.extend([
+                ("PAYMENT_PROVIDER", "stripe"),
+                ("STRIPE_API_KEY", "sk_test_1"),
+            ]);
+            let error = read(&settings).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{name}: ")) && error.contains(expected),
+                "{name}={value}: {error}"
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+            // They are not looked at before they matter.
+            settings.retain(|(name, _)| *name != "PAYMENT_PROVIDER");
+            assert!(read(&settings).is_ok(), "{name}={value}");
+        }
+    }
+
+    #[test]
     fn a_key_is_never_shown() {
         let mut settings = GOOD.to_vec();
         settings.push(("EVENTGRID_TOPIC_KEY", "s3cret"));
+        settings.push(("PAYMENT_PROVIDER", "stripe"));
+        settings.push(("STRIPE_API_KEY", "sk_s3cret"));
         let settings = read(&settings).unwrap();
         assert_eq!(
             settings.topic_key.as_ref().map(Secret::reveal),

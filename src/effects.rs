@@ -2,15 +2,18 @@
 
 mod carrier;
 mod payments;
+mod stripe;
 
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 
 use crate::{
     engine::{EffectError, Effects},
     sales::{Effect, Outcome},
 };
+
+pub use stripe::{LOOK_UP_AFTER, Stripe};
 
 /// A payment provider and a carrier that exist in this process only. They keep the one rule that matters: asked
 /// again under the same idempotency key, they give the same answer, before and after a restart.
@@ -21,14 +24,19 @@ impl Effects for Simulated {
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
-        _: Duration,
+        age: Duration,
+        budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
-        let key = effect.idempotency_key();
-        let outcome = match effect {
-            Effect::Charge(charge) => payments::charge(key, charge),
-            Effect::Refund(refund) => payments::refund(refund),
-            Effect::Dispatch(dispatch) => carrier::dispatch(key, dispatch),
-        };
-        Box::pin(ready(Ok(outcome)))
+        Box::pin(async move {
+            let key = effect.idempotency_key();
+            match effect {
+                Effect::Charge(charge) => {
+                    payments::answer_in_time(charge, age, budget).await?;
+                    Ok(payments::charge(key, charge))
+                }
+                Effect::Refund(refund) => Ok(payments::refund(refund)),
+                Effect::Dispatch(dispatch) => Ok(carrier::dispatch(key, dispatch)),
+            }
+        })
     }
 }

@@ -305,9 +305,10 @@ impl Engine {
             .map_err(|error| format!("stored intent of {}: {error}", key.id))?;
         let settle =
             settle.ok_or_else(|| format!("{} has no function for outcomes", key.function))?;
+        let age = (self.clock.now() - intent.at).to_std().unwrap_or_default();
         let outcome = self
             .effects
-            .perform(&intent.effect, self.remaining(deadline))
+            .perform(&intent.effect, age, self.remaining(deadline))
             .await
             .map_err(|error| error.to_string())?;
         let now = self.clock.now();

@@ -1,10 +1,12 @@
 //! Publishing: the port through which the engine hands stored events to Event Grid.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use reqwest::{Client, redirect::Policy};
 use tokio::time::Instant;
+use url::{Host, Url};
 
 mod batching;
 mod credential;
@@ -13,6 +15,7 @@ mod event_grid;
 pub use batching::{BatchingPublisher, MAX_IN_FLIGHT};
 pub use credential::{Credential, Token, TokenCache, TokenError, TokenSource};
 pub use event_grid::{EndpointError, EventGridPublisher};
+pub(crate) use event_grid::{chain, jittered, retry_after};
 
 /// Where outgoing events go.
 pub trait Publisher: Send + Sync {
@@ -46,7 +49,7 @@ pub enum PublishError {
 /// No caller has longer than this, whatever it says.
 const LONGEST_BUDGET: Duration = Duration::from_secs(10 * 60);
 
-fn deadline(budget: Duration) -> Instant {
+pub(crate) fn deadline(budget: Duration) -> Instant {
     Instant::now() + budget.min(LONGEST_BUDGET)
 }
 
@@ -57,7 +60,29 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) fn client_builder() -> reqwest::ClientBuilder {
     // reqwest comes without a TLS implementation and panics if none is installed. Someone may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    Client::builder()
         .user_agent(concat!("orderflow/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_LIMIT)
+}
+
+/// A client for one service: its requests carry a secret, so they go where they are sent and nowhere else.
+pub(crate) fn client_for(endpoint: &Url) -> Result<Client, reqwest::Error> {
+    let mut client = client_builder().redirect(Policy::none());
+    if is_loopback(endpoint) {
+        client = client.no_proxy();
+    }
+    if endpoint.scheme() == "http" {
+        // Reading the system's certificates takes longer than the rest of a start, and here nothing is verified.
+        client = client.tls_certs_only([]);
+    }
+    client.build()
+}
+
+fn is_loopback(endpoint: &Url) -> bool {
+    match endpoint.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        None => false,
+    }
 }

@@ -6,9 +6,9 @@ use futures_util::future::BoxFuture;
 use tokio::{net::TcpListener, sync::SetOnce};
 
 use crate::{
-    config::{self, Settings, StoreUrl},
-    effects::Simulated,
-    engine::{Engine, Swept, SystemClock},
+    config::{self, PaymentProvider, Settings, StoreUrl},
+    effects::{Simulated, Stripe},
+    engine::{Effects, Engine, Swept, SystemClock},
     handler,
     publish::{BatchingPublisher, Credential, EventGridPublisher, Publisher},
     store::{Store, StoreError, memory::MemoryStore, sqlite::SqliteStore},
@@ -47,7 +47,8 @@ pub(super) async fn run(stop_with_stdin: bool) -> Result<(), String> {
     let opening = async {
         let opened = engine_for(&settings).await?;
         let _ = engine.set(opened.clone());
-        tracing::info!(port = settings.port, "ready");
+        let (port, payments) = (settings.port, settings.payments.name());
+        tracing::info!(port, payments, "ready");
         tokio::spawn(recover(opened));
         Ok::<(), String>(())
     };
@@ -86,11 +87,12 @@ async fn engine_for(settings: &Settings) -> Result<Engine, String> {
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
     let publisher = publisher(settings)?;
+    let effects = effects(&settings.payments)?;
     let catalog = Arc::new(settings.catalog.clone());
     Ok(Engine::new(
         store,
         publisher,
-        Arc::new(Simulated),
+        effects,
         Arc::new(SystemClock),
         catalog,
     ))
@@ -100,6 +102,18 @@ fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
     match url {
         StoreUrl::Memory => Ok(Arc::new(MemoryStore::default())),
         StoreUrl::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path)?)),
+    }
+}
+
+fn effects(payments: &PaymentProvider) -> Result<Arc<dyn Effects>, String> {
+    match payments {
+        PaymentProvider::Simulated => Ok(Arc::new(Simulated)),
+        PaymentProvider::Stripe { api_base, api_key } => {
+            let stripe = Stripe::new(api_base, api_key.reveal());
+            Ok(Arc::new(stripe.map_err(|problem| {
+                format!("PAYMENT_PROVIDER: {problem}")
+            })?))
+        }
     }
 }
 

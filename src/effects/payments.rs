@@ -1,8 +1,11 @@
 //! The simulated payment provider. It takes Stripe's test tokens (Stripe documentation, "Test card numbers").
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::{
+    engine::EffectError,
     events::ReasonCode,
     sales::{
         Outcome,
@@ -12,6 +15,37 @@ use crate::{
 
 /// What a charge whose refund is to fail is called.
 const UNREFUNDABLE: &str = "ch_refundFail_";
+
+/// Pays, but takes [`PAUSE`] to say so.
+const SLOW: &str = "tok_chargeSlow";
+
+/// Pays, but nobody hears of it: whoever asks within [`PAUSE`] of the intent gets no answer.
+const TIMES_OUT: &str = "tok_chargeTimeout";
+
+/// Long enough to be seen, and short beside the time that a delivery has.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Waits for the provider's answer to a charge, or in vain. `age` is the intent's, so that a later call under the same key
+/// is answered, by another process too.
+pub(super) async fn answer_in_time(
+    charge: &Charge,
+    age: Duration,
+    budget: Duration,
+) -> Result<(), EffectError> {
+    let never = match charge.payment_method.as_str() {
+        SLOW => budget < PAUSE,
+        TIMES_OUT if age < PAUSE => true,
+        _ => return Ok(()),
+    };
+    tokio::time::sleep(PAUSE.min(budget)).await;
+    if never {
+        return Err(EffectError {
+            service: "payment provider",
+            problem: "no answer in time (simulated)".to_owned(),
+        });
+    }
+    Ok(())
+}
 
 /// Captures money from a test token.
 pub(super) fn charge(key: Uuid, charge: &Charge) -> Outcome {
@@ -23,7 +57,9 @@ pub(super) fn charge(key: Uuid, charge: &Charge) -> Outcome {
         provider_reference: format!("{prefix}{}", key.simple()),
     };
     match charge.payment_method.as_str() {
-        "tok_visa" | "tok_visa_debit" | "tok_mastercard" | "tok_amex" => charged("ch_"),
+        "tok_visa" | "tok_visa_debit" | "tok_mastercard" | "tok_amex" | SLOW | TIMES_OUT => {
+            charged("ch_")
+        }
         "tok_refundFail" => charged(UNREFUNDABLE),
         "tok_chargeDeclined" => declined(ReasonCode::CardDeclined, "the card was declined"),
         "tok_chargeDeclinedInsufficientFunds" => declined(

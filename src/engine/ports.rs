@@ -28,9 +28,13 @@ impl Clock for SystemClock {
 pub trait Effects: Send + Sync {
     /// Performs an effect under its idempotency key: asked again under the same key, it gives the same outcome and
     /// does nothing twice. `budget` bounds the call.
+    ///
+    /// `age` is how long ago the intent was committed, and so the longest time that the effect may have been asked for
+    /// before. Providers forget keys: past their time, what became of the earlier calls has to be looked up.
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
+        age: Duration,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>>;
 }

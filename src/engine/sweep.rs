@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use chrono::SecondsFormat;
-use futures_util::{
-    StreamExt,
-    future::{join_all, ready},
-    stream,
-};
+use futures_util::future::join_all;
 
 use crate::{
     events::{Cause, OrderId},
@@ -20,11 +16,8 @@ use super::{DELIVERY_BUDGET, Engine, transaction::Transaction};
 /// How old a debt must be for the timer's sweep to pay it: older than any delivery that may still be paying it.
 pub const SWEEP_AFTER: Duration = Duration::from_secs(30);
 
-/// The most deliveries that one sweep finishes.
+/// The most deliveries that one sweep finishes, all of them at the same time.
 const SWEEP_LIMIT: usize = 500;
-
-/// How many of them at a time: one whose provider does not answer must not keep the others waiting.
-const SWEEP_TOGETHER: usize = 100;
 
 /// The most orders that one sweep looks at again. They are looked at concurrently, so that they share flushes and
 /// publish requests.
@@ -55,28 +48,25 @@ impl Engine {
     /// # Errors
     /// The store cannot be read.
     pub async fn sweep(&self, age: Duration) -> Result<Swept, StoreError> {
-        let due = self.clock.now() - age;
-        let unfinished = self.store.unfinished(due, SWEEP_LIMIT).await?;
-        let swept = stream::iter(unfinished)
-            .map(|(key, pending)| async move {
-                let settle = Function::named(&key.function).and_then(Function::settle);
-                let deadline = self.clock.now() + DELIVERY_BUDGET;
-                let finished = self.finish(&key, settle, pending, deadline).await;
-                finished.inspect_err(|reason| {
-                    let (function, event) = (&key.function, &key.id);
-                    tracing::warn!(function, event, reason, "still pending");
-                })
-            })
-            .buffer_unordered(SWEEP_TOGETHER)
-            .fold(Swept::default(), |mut swept, finished| {
-                match finished {
-                    Ok(()) => swept.finished += 1,
-                    Err(_) => swept.pending += 1,
-                }
-                ready(swept)
-            })
-            .await;
-        Ok(swept)
+        let now = self.clock.now();
+        let unfinished = self.store.unfinished(now - age, SWEEP_LIMIT).await?;
+        // Concurrently: a provider that does not answer must not keep the others' events from being published.
+        let finishing = unfinished.into_iter().map(|(key, pending)| async move {
+            let settle = Function::named(&key.function).and_then(Function::settle);
+            let finished = self.finish(&key, settle, pending, now + DELIVERY_BUDGET);
+            let Err(reason) = finished.await else {
+                return true;
+            };
+            let (function, event) = (&key.function, &key.id);
+            tracing::warn!(function, event, reason, "still pending");
+            false
+        });
+        let finished = join_all(finishing).await;
+        let pending = finished.iter().filter(|finished| !**finished).count();
+        Ok(Swept {
+            finished: finished.len() - pending,
+            pending,
+        })
     }
 
     /// Has services look again at the orders whose time has come; those that they looked at. What could not be done

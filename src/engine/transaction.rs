@@ -20,6 +20,9 @@ pub(super) struct Intent {
     pub(super) order_id: OrderId,
     pub(super) effect: Effect,
     pub(super) cause: Cause,
+    /// When it was committed. One that does not say so is as old as can be.
+    #[serde(default)]
+    pub(super) at: DateTime<Utc>,
 }
 
 /// A case that is to be decided and committed.
@@ -44,6 +47,7 @@ impl Transaction {
             order_id: self.case.order_id(),
             effect,
             cause: self.cause.clone(),
+            at: self.now,
         });
         // Ids, numbers and strings always have a JSON form.
         let reminder = state.due.map(|at| Reminder {

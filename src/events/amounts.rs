@@ -11,9 +11,17 @@ pub const MAX_AMOUNT: i64 = (1 << 53) - 1;
 /// The largest quantity on one line.
 pub const MAX_QUANTITY: i64 = 1_000_000;
 
-/// Currencies whose amounts are whole (ISO 4217, exponent 0).
-const WITHOUT_MINOR_UNIT: &[&str] = &[
-    "CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF",
+/// Currencies whose minor unit is not a hundredth, by the number of its decimals (ISO 4217, "minor unit").
+const OTHER_DECIMALS: &[(usize, &[&str])] = &[
+    (
+        0,
+        &[
+            "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI",
+            "VND", "VUV", "XAF", "XOF", "XPF",
+        ],
+    ),
+    (3, &["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"]),
+    (4, &["CLF", "UYW"]),
 ];
 
 /// Money in minor units (cents), 0 to [`MAX_AMOUNT`].
@@ -37,13 +45,18 @@ impl Amount {
         self.0
     }
 
-    /// The amount for people: `153.39 EUR`. Minor units are hundredths (ISO 4217), but for the few currencies of
-    /// `WITHOUT_MINOR_UNIT`.
+    /// The amount for people: `153.39 EUR`, `500 JPY`, `5.120 KWD`.
     pub fn display(self, currency: &CurrencyCode) -> String {
-        if WITHOUT_MINOR_UNIT.contains(&currency.as_str()) {
-            return format!("{} {currency}", self.0);
+        let other = OTHER_DECIMALS
+            .iter()
+            .find(|(_, currencies)| currencies.contains(&currency.as_str()));
+        let decimals = other.map_or(2, |(decimals, _)| *decimals);
+        // One digit at least stands before the point.
+        let mut text = format!("{:0width$}", self.0, width = decimals + 1);
+        if decimals > 0 {
+            text.insert(text.len() - decimals, '.');
         }
-        format!("{}.{:02} {currency}", self.0 / 100, self.0 % 100)
+        format!("{text} {currency}")
     }
 
     /// The sum; `None` beyond [`MAX_AMOUNT`].
@@ -147,3 +160,24 @@ code!(
     |text| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase()),
     "must be an ISO 3166-1 code of two capital letters, such as DE"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_shown_with_the_decimals_of_their_currency() {
+        for (amount, currency, shown) in [
+            (15_339, "EUR", "153.39 EUR"),
+            (7, "EUR", "0.07 EUR"),
+            (0, "EUR", "0.00 EUR"),
+            (500, "JPY", "500 JPY"),
+            (5_120, "KWD", "5.120 KWD"),
+            (MAX_AMOUNT, "USD", "90071992547409.91 USD"),
+        ] {
+            let currency = CurrencyCode::try_from(currency.to_owned()).unwrap();
+            let amount = Amount::from_minor_units(amount).unwrap();
+            assert_eq!(amount.display(&currency), shown);
+        }
+    }
+}

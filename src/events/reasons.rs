@@ -26,6 +26,8 @@ pub enum ReasonCode {
     ExpiredCard,
     /// The provider does not know the means of payment.
     UnknownPaymentMethod,
+    /// The provider does not take this amount, or this currency.
+    AmountRefused,
     /// The provider could not process the payment; may succeed later.
     ProcessingError,
     /// The provider refused to pay the money back.

@@ -4,7 +4,6 @@ use std::{
     error::Error,
     fmt,
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
     time::Duration,
 };
 
@@ -15,12 +14,12 @@ use axum::http::{
 use bytes::Bytes;
 use chrono::DateTime;
 use futures_util::future::BoxFuture;
-use reqwest::{Client, Response, redirect::Policy};
+use reqwest::{Client, Response};
 use serde::Deserialize;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
-use super::{Credential, PublishError, Publisher, client_builder, deadline};
+use super::{Credential, PublishError, Publisher, client_for, deadline};
 
 /// The most bytes in one request: the service's 1 MB, less a little for what may be counted differently there.
 pub(super) const MAX_BODY: usize = 1_048_576 - 1_024;
@@ -102,16 +101,8 @@ impl EventGridPublisher {
                 .query_pairs_mut()
                 .append_pair(API_VERSION.0, API_VERSION.1);
         }
-        let mut client = client_builder().redirect(Policy::none());
-        if is_loopback(&endpoint) {
-            client = client.no_proxy();
-        }
-        if endpoint.scheme() == "http" {
-            // Reading the system's certificates takes longer than the rest of a start, and here nothing is verified.
-            client = client.tls_certs_only([]);
-        }
         Ok(EventGridPublisher {
-            client: client.build()?,
+            client: client_for(&endpoint)?,
             endpoint,
             credential,
         })
@@ -271,7 +262,7 @@ async fn judge(response: Response, credential: HeaderValue) -> Attempt {
 }
 
 /// `Retry-After` in seconds or as a date, which is compared with the service's own clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -322,7 +313,7 @@ async fn reason(mut response: Response, credential: &HeaderValue) -> String {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -334,20 +325,11 @@ fn chain(error: &dyn Error) -> String {
 }
 
 /// Between half and all of a delay that doubles with every failure, so that callers who failed together come back apart.
-fn jittered(failures: u32) -> Duration {
+pub(crate) fn jittered(failures: u32) -> Duration {
     let delay = FIRST_DELAY
         .saturating_mul(1 << failures.saturating_sub(1).min(10))
         .min(LAST_DELAY);
     // Every `RandomState` has other keys, which is random enough here.
     let thousandths = RandomState::new().hash_one(failures) % 501;
     delay / 2 + delay / 1_000 * u32::try_from(thousandths).unwrap_or_default()
-}
-
-fn is_loopback(endpoint: &Url) -> bool {
-    match endpoint.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        None => false,
-    }
 }

@@ -48,8 +48,8 @@ pub(super) struct Account {
     pub(super) decided: Vec<Decided>,
     /// The idempotency keys of the effects that were committed as intents.
     pub(super) intents: Vec<Uuid>,
-    /// What provider and carrier answered under each idempotency key.
-    pub(super) performed: Vec<(Uuid, Outcome)>,
+    /// What provider and carrier did.
+    pub(super) performed: Vec<Performed>,
     /// The captures that took place.
     pub(super) captures: Vec<Amount>,
     /// The refunds that took place.
@@ -82,6 +82,14 @@ pub(super) struct Published {
     pub(super) bytes: Bytes,
     /// As it is delivered.
     pub(super) event: Arc<Event>,
+}
+
+/// What provider or carrier did under an idempotency key.
+pub(super) struct Performed {
+    pub(super) key: Uuid,
+    pub(super) at: Micros,
+    /// What they answer when they are asked again.
+    pub(super) outcome: Outcome,
 }
 
 /// A delivery that was decided on.

@@ -34,6 +34,8 @@ pub enum Bug {
     NoTombstone,
     /// No answer from outside counts as a "no".
     TimeoutAsFailure,
+    /// A provider is taken to remember a key for ever.
+    TrustsKeys,
     /// Events that were not published count as published.
     AcknowledgeBeforePublish,
     /// The status is that of the last event, not of all.
@@ -46,7 +48,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoInbox,
         Self::ShortMemory,
         Self::RandomEventIds,
@@ -55,6 +57,7 @@ impl Bug {
         Self::NoIntent,
         Self::NoTombstone,
         Self::TimeoutAsFailure,
+        Self::TrustsKeys,
         Self::AcknowledgeBeforePublish,
         Self::StatusOfLastEvent,
         Self::StrictReader,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    account::Account,
+    account::{Account, Performed},
     agenda::{DAY, HOUR, MILLISECOND, MINUTE, Micros, SECOND},
     bugs::{self, Bug},
     customers::{self, UNDELIVERABLE},
@@ -24,6 +24,14 @@ use super::{
     invariants::Invariant,
     world::{Next, SharedWorld, World},
 };
+
+/// How long provider and carrier remember an idempotency key. Real ones do for a day; shorter means that it happens
+/// more often that one is forgotten.
+const KEY_MEMORY: Micros = 10 * MINUTE;
+
+/// From what age of an intent on they are asked to look up what became of it, as an adapter to a provider that forgets
+/// must do: earlier than the key can be forgotten, whatever the clocks say.
+const LOOK_UP_AFTER: Micros = 9 * MINUTE;
 
 /// What a charge whose refund is to fail is called.
 const UNREFUNDABLE: &str = "unrefundable";
@@ -35,12 +43,17 @@ impl Effects for Outside {
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
+        age: Duration,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
         Box::pin(async move {
             let budget = micros(budget);
-            let answer = self.ask(effect, budget).await;
-            let mistaken = self.0.lock().has(Bug::TimeoutAsFailure);
+            let (trusting, mistaken) = {
+                let world = self.0.lock();
+                (world.has(Bug::TrustsKeys), world.has(Bug::TimeoutAsFailure))
+            };
+            let looks_up = micros(age) >= LOOK_UP_AFTER && !trusting;
+            let answer = self.ask(effect, looks_up, budget).await;
             match answer {
                 Err(_) if mistaken => Ok(bugs::failure(effect)),
                 answer => answer,
@@ -50,12 +63,17 @@ impl Effects for Outside {
 }
 
 impl Outside {
-    async fn ask(&self, effect: &Effect, budget: Micros) -> Result<Outcome, EffectError> {
+    async fn ask(
+        &self,
+        effect: &Effect,
+        looks_up: bool,
+        budget: Micros,
+    ) -> Result<Outcome, EffectError> {
         let Self(world) = self;
         world
             .pause_between(5 * MILLISECOND, 300 * MILLISECOND)
             .await;
-        let received = world.lock().receive(effect);
+        let received = world.lock().receive(effect, looks_up);
         match received {
             Received::Done(outcome) => {
                 world.pause_between(MILLISECOND, 300 * MILLISECOND).await;
@@ -83,7 +101,7 @@ enum Received {
 }
 
 impl World {
-    fn receive(&mut self, effect: &Effect) -> Received {
+    fn receive(&mut self, effect: &Effect, looks_up: bool) -> Received {
         let number = customers::number(order_of(effect));
         let key = effect.idempotency_key();
         let account = self.accounts.get(number);
@@ -97,7 +115,7 @@ impl World {
         if timeout {
             return Received::NoAnswer;
         }
-        if late && self.answer(number, key).is_some() {
+        if late && self.answer(number, key, looks_up).is_some() {
             return Received::NoAnswer;
         }
         if late {
@@ -107,7 +125,7 @@ impl World {
                 .after(delay, Next::Late(number, Box::new(effect.clone())));
             return Received::NoAnswer;
         }
-        let outcome = self.execute(effect);
+        let outcome = self.execute(effect, looks_up);
         if unanswered {
             return Received::NoAnswer;
         }
@@ -137,23 +155,26 @@ impl World {
         true
     }
 
-    /// What was answered under a key.
-    fn answer(&self, number: u64, key: Uuid) -> Option<Outcome> {
+    /// What was answered under a key, as far as the provider remembers it or is asked to look it up.
+    fn answer(&self, number: u64, key: Uuid, looks_up: bool) -> Option<Outcome> {
+        let now = self.agenda.now();
         let mut performed = self.accounts.get(number)?.performed.iter();
-        let (_, outcome) = performed.find(|(known, _)| *known == key)?;
-        Some(outcome.clone())
+        let known = performed.find(|known| known.key == key)?;
+        let remembered = looks_up || now < known.at + KEY_MEMORY;
+        remembered.then(|| known.outcome.clone())
     }
 
     /// Does what an effect asks for, unless its key is known.
-    pub(super) fn execute(&mut self, effect: &Effect) -> Outcome {
+    pub(super) fn execute(&mut self, effect: &Effect, looks_up: bool) -> Outcome {
         let number = customers::number(order_of(effect));
         let mut key = effect.idempotency_key();
         if self.has(Bug::RefundTwice) && matches!(effect, Effect::Refund(_)) {
             key = bugs::another_key(self.random(Some(number)));
         }
-        if let Some(known) = self.answer(number, key) {
+        if let Some(known) = self.answer(number, key, looks_up) {
             return known;
         }
+        let now = self.agenda.now();
         let Some(account) = self.accounts.get_mut(number) else {
             return bugs::failure(effect);
         };
@@ -173,7 +194,11 @@ impl World {
                 }
             }
         };
-        account.performed.push((key, outcome.clone()));
+        account.performed.push(Performed {
+            key,
+            at: now,
+            outcome: outcome.clone(),
+        });
         self.note(number, || {
             format!("  outside: {} {outcome:?}", name(effect))
         });

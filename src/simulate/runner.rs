@@ -139,7 +139,8 @@ impl Runner {
             Next::Restart => self.sweep(Duration::ZERO),
             Next::Late(number, effect) => {
                 let mut world = self.world.lock();
-                world.execute(&effect);
+                // It has been known since it was asked for: nothing is done again.
+                world.execute(&effect, true);
                 world.end(number);
             }
         }

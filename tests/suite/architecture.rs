@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("effects", &["engine", "events", "sales"]),
+    ("effects", &["engine", "events", "publish", "sales"]),
     (
         "handler",
         &[

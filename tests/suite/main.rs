@@ -27,5 +27,8 @@ mod regressions;
 mod saga;
 mod search;
 mod simulation;
+mod stripe;
+mod stripe_orders;
+mod stripe_stand_in;
 mod support;
 mod wire;

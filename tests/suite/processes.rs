@@ -15,6 +15,7 @@ use tokio::{
     sync::Notify,
 };
 
+use crate::stripe_stand_in::{self, Fault, StripeStandIn};
 use crate::support::{Answer, PATIENCE, client, eventually, listen, new_order, root, sample_of};
 
 fn orderflow(arguments: &[&str]) -> Command {
@@ -30,6 +31,9 @@ fn orderflow(arguments: &[&str]) -> Command {
         "EVENTGRID_TOPIC_ENDPOINT",
         "EVENTGRID_TOPIC_KEY",
         "CATALOG_FILE",
+        "PAYMENT_PROVIDER",
+        "STRIPE_API_KEY",
+        "STRIPE_API_BASE",
         "RUST_LOG",
     ] {
         command.env_remove(name);
@@ -87,6 +91,10 @@ struct Dev {
 
 impl Dev {
     async fn start(data: &Path) -> Self {
+        Self::start_with(data, &[]).await
+    }
+
+    async fn start_with(data: &Path, settings: &[(&str, &str)]) -> Self {
         let arguments = [
             "dev",
             "--host-port",
@@ -98,7 +106,8 @@ impl Dev {
         ];
         // A killed one leaves its announcement behind until the next one starts.
         drop(std::fs::remove_file(data.join("endpoints.json")));
-        let mut process = orderflow(&arguments).spawn().unwrap();
+        let mut command = orderflow(&arguments);
+        let mut process = command.envs(settings.iter().copied()).spawn().unwrap();
         // What it prints must not fill a pipe that nobody reads.
         let mut printed = process.stdout.take().unwrap();
         tokio::spawn(async move { printed.read_to_end(&mut Vec::new()).await });
@@ -229,6 +238,36 @@ async fn a_killed_handler_loses_no_order() {
         );
     }
     dev.stop().await;
+}
+
+#[tokio::test]
+async fn dev_charges_through_stripe_if_told_to_and_never_logs_the_key() {
+    let stand_in = StripeStandIn::start().await;
+    stand_in.fail_next("POST /v1/payment_intents", Fault::DropAnswer);
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        ("PAYMENT_PROVIDER", "stripe"),
+        ("STRIPE_API_BASE", stand_in.url()),
+        ("STRIPE_API_KEY", stripe_stand_in::KEY),
+        ("RUST_LOG", "trace"),
+    ];
+    let dev = Dev::start_with(folder.path(), &settings).await;
+    let location = dev.place(&new_order()).await;
+    dev.reaches(&location, "completed").await;
+    // A killed handler's orders are paid by the next one.
+    let location = dev.place(&new_order()).await;
+    signal(dev.handler().await, "KILL");
+    dev.reaches(&location, "completed").await;
+    let amounts: Vec<i64> = stand_in
+        .ledger()
+        .iter()
+        .map(|booking| booking.amount)
+        .collect();
+    assert_eq!(amounts, [15_339, 15_339]);
+    dev.stop().await;
+    let log = std::fs::read_to_string(folder.path().join("handler.log")).unwrap();
+    assert!(log.contains("TRACE"), "everything is logged");
+    assert!(!log.contains(stripe_stand_in::KEY), "the key is in the log");
 }
 
 #[tokio::test]

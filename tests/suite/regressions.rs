@@ -81,6 +81,7 @@ impl Effects for Silent {
         &'a self,
         _: &'a Effect,
         _: Duration,
+        _: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
         Box::pin(pending())
     }

@@ -3,9 +3,15 @@
 use std::{
     io::Write,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
-use orderflow::events::event_id;
+use orderflow::{
+    effects::Simulated,
+    engine::{DELIVERY_BUDGET, Effects},
+    events::{Amount, CurrencyCode, event_id, samples},
+    sales::{Effect, Outcome, effect::Charge},
+};
 use serde_json::{Value, json};
 
 use crate::support::{Handler, new_order, subscribers, with};
@@ -470,4 +476,53 @@ async fn a_shortage_and_the_cancelled_shipment_that_follows_pay_back_once() {
     handler.deliver_all().await;
     assert_eq!(handler.get(&path).await.json()["status"], "refunded");
     assert_eq!(handler.world.performed().len(), 2, "paid back once");
+}
+
+#[tokio::test]
+async fn a_charge_that_times_out_is_found_by_the_next_who_asks() {
+    let handler = Handler::start_performing(Arc::new(Simulated)).await;
+    let path = handler
+        .placed(&with("/paymentMethod", json!("tok_chargeTimeout")))
+        .await;
+    for function in subscribers("Sales.OrderPlaced") {
+        let placed = handler.topic.events()[0].clone();
+        handler.invoke(function, placed).await.assert_done();
+    }
+    let billed = handler.topic.events()[1].clone();
+    let answer = handler.invoke("payment", billed).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(
+        !handler
+            .topic
+            .names()
+            .contains(&"PaymentDeclined".to_owned())
+    );
+    handler.clock.advance(60);
+    handler.sweep().await;
+    handler.deliver_all().await;
+    let view = handler.get(&path).await.json();
+    assert_eq!(view["status"], "completed", "{view:#}");
+}
+
+#[tokio::test]
+async fn a_slow_provider_answers_within_the_budget_or_not_at_all() {
+    let slow = Effect::Charge(Charge {
+        order_id: samples::ORDER_ID,
+        attempt: 1,
+        amount: Amount::from_minor_units(15_339).unwrap(),
+        currency: CurrencyCode::try_from("EUR".to_owned()).unwrap(),
+        payment_method: "tok_chargeSlow".to_owned(),
+    });
+    let hasty = Simulated.perform(&slow, Duration::ZERO, Duration::from_millis(10));
+    assert!(hasty.await.is_err());
+    let patient = Simulated.perform(&slow, Duration::ZERO, DELIVERY_BUDGET);
+    let (started, outcome) = (Instant::now(), patient.await.unwrap());
+    assert!(matches!(outcome, Outcome::Charged { .. }), "{outcome:?}");
+    assert!(started.elapsed() > Duration::from_secs(1), "it is slow");
+    let again = Simulated.perform(&slow, Duration::ZERO, DELIVERY_BUDGET);
+    assert_eq!(
+        again.await.unwrap(),
+        outcome,
+        "the same key, the same answer"
+    );
 }

@@ -159,6 +159,7 @@ impl Effects for World {
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
+        age: Duration,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
         assert!(!self.panicking.load(Ordering::SeqCst), "a bug");
@@ -185,7 +186,7 @@ impl Effects for World {
                 detail: "the account does not cover the amount".to_owned(),
             })));
         }
-        Simulated.perform(effect, budget)
+        Simulated.perform(effect, age, budget)
     }
 }
 
@@ -217,7 +218,24 @@ impl Handler {
         .await
     }
 
+    /// A handler on SQLite whose effects somebody else performs.
+    pub async fn start_performing(effects: Arc<dyn Effects>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("orders.db")).unwrap();
+        Self::start_around(Arc::new(store), folder, Arc::default(), effects).await
+    }
+
     async fn start_with(store: Arc<dyn Store>, folder: TempDir) -> Self {
+        let world = Arc::<World>::default();
+        Self::start_around(store, folder, world.clone(), world).await
+    }
+
+    async fn start_around(
+        store: Arc<dyn Store>,
+        folder: TempDir,
+        world: Arc<World>,
+        effects: Arc<dyn Effects>,
+    ) -> Self {
         let topic = Arc::new(Topic::default());
         let routes = Router::new()
             .route("/api/events", post(Topic::publish))
@@ -227,14 +245,8 @@ impl Handler {
             EventGridPublisher::new(&endpoint, Credential::access_key(KEY).unwrap()).unwrap();
         let publisher = Arc::new(BatchingPublisher::new(Arc::new(publisher)));
         let catalog = Arc::new(Catalog::from_json(Catalog::DEVELOPMENT).unwrap());
-        let (clock, world) = (Arc::<TestClock>::default(), Arc::<World>::default());
-        let engine = Engine::new(
-            store.clone(),
-            publisher,
-            world.clone(),
-            clock.clone(),
-            catalog,
-        );
+        let clock = Arc::<TestClock>::default();
+        let engine = Engine::new(store.clone(), publisher, effects, clock.clone(), catalog);
         let slot = Arc::new(SetOnce::new());
         slot.set(engine).ok();
         let address = listen(handler::router(slot)).await;
