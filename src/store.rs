@@ -25,12 +25,12 @@ use crate::{
 /// one event goes to several functions.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// The function's name.
-    pub function: String,
+    /// The CloudEvents `id`: first, since ids differ in their first bytes when keys are compared.
+    pub id: String,
     /// The CloudEvents `source`.
     pub source: String,
-    /// The CloudEvents `id`.
-    pub id: String,
+    /// The function's name.
+    pub function: String,
 }
 
 /// When a piece of work may be done.
