@@ -3,10 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::Instant};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error, error::SqlState};
 
 use super::{address::Address, failure::describe, statements::Statements, tls::Tls};
-use crate::{back_off, entra::TokenCache};
+use crate::{
+    back_off,
+    entra::{TokenCache, token_in},
+};
 
 /// How long making a connection may take, all in all: whoever waits for it has a delivery's time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -54,13 +57,23 @@ impl Gateway {
 
     async fn try_connect(&self) -> Result<Connection, String> {
         let mut config = self.address.config.clone();
-        if let Some(tokens) = self.tokens.as_ref().filter(|_| self.address.needs_token()) {
-            config.password(tokens.token().await.map_err(|error| error.to_string())?);
+        let tokens = self.tokens.as_ref().filter(|_| self.address.needs_token());
+        let token = match tokens {
+            Some(tokens) => Some(tokens.authorization().await.map_err(one_line)?),
+            None => None,
+        };
+        if let Some(token) = &token {
+            config.password(token_in(token).map_err(one_line)?);
         }
-        let (client, connection) = config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|error| describe(&error))?;
+        let connected = config.connect(self.tls.clone()).await;
+        let (client, connection) = connected.map_err(|error| {
+            if let (Some(tokens), Some(token)) = (tokens, &token)
+                && is_refusal(&error)
+            {
+                tokens.invalidate(token);
+            }
+            describe(&error)
+        })?;
         // How a connection ends is told to those who wait for an answer.
         let driver = tokio::spawn(async move { drop(connection.await) });
         let connection = Connection { client, driver };
@@ -71,6 +84,17 @@ impl Gateway {
             .map_err(|error| describe(&error))?;
         Ok(connection)
     }
+}
+
+fn one_line(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Whether the server lets us not in for who we are: another token may do.
+fn is_refusal(error: &Error) -> bool {
+    let code = error.code();
+    code == Some(&SqlState::INVALID_PASSWORD)
+        || code == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
 
 /// A connection, which ends when it is dropped, even if the server no longer answers.
