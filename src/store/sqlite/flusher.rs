@@ -56,3 +56,30 @@ fn run(log: &File, queue: &mpsc::Receiver<Vec<(Sender, Outcome)>>, writer: &mpsc
         tell(answers);
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::store::Receipt;
+
+    #[test]
+    fn after_a_failed_flush_nothing_is_acknowledged_any_more() {
+        let (writer, told) = mpsc::channel();
+        // What is no file cannot be flushed.
+        let log = File::options().write(true).open("/dev/null").unwrap();
+        let flusher = Flusher::start(log, writer).unwrap();
+        for _ in 0..2 {
+            let (answer, answered) = oneshot::channel();
+            assert!(flusher.flush(vec![(answer, Ok(Receipt::default()))]));
+            let outcome = answered.blocking_recv().unwrap().take();
+            let error = outcome.unwrap_err().to_string();
+            assert!(error.contains("could not be flushed"), "{error}");
+            assert!(
+                matches!(told.recv().unwrap(), Message::Flushed),
+                "the writing thread goes on"
+            );
+        }
+    }
+}
