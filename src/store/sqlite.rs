@@ -148,8 +148,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // Fewer, larger checkpoints: up to 16 MB of log.
-    connection.pragma_update(None, "wal_autocheckpoint", 2_000)?;
+    // Fewer, larger checkpoints: up to 32 MB of log.
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     Ok(connection)
 }
 
