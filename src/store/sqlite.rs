@@ -128,13 +128,13 @@ impl Drop for SqliteStore {
     }
 }
 
-/// The write-ahead log, to be flushed. SQLite keeps it as long as there is a connection.
+/// The write-ahead log, to be flushed. SQLite keeps it as long as there is a connection. What a process that was killed
+/// had committed and not flushed is flushed now, before anybody acts on it.
 fn log(connection: &Connection) -> Result<File, StoreError> {
     let path = format!("{}-wal", connection.path().unwrap_or_default());
-    File::options()
-        .write(true)
-        .open(&path)
-        .map_err(|error| StoreError::Open(format!("cannot open {path}: {error}")))
+    let log = File::options().write(true).open(&path);
+    let flushed = log.and_then(|log| log.sync_data().map(|()| log));
+    flushed.map_err(|error| StoreError::Open(format!("cannot open {path}: {error}")))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
