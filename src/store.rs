@@ -251,7 +251,8 @@ pub trait Store: Send + Sync {
     /// Keeps something that can never succeed; parking it again changes nothing.
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Deliveries with something pending since before `before`, oldest first.
+    /// Deliveries with something pending since before `before`: those that only have events to be published, which wait for
+    /// no provider that may be away, then those with an effect; oldest first.
     fn unfinished(
         &self,
         before: DateTime<Utc>,

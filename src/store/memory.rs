@@ -200,7 +200,7 @@ impl Tables {
     fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> Vec<(Key, Pending)> {
         let debts = self.pending.iter();
         let mut due: Vec<_> = debts.filter(|(_, debt)| debt.at < before).collect();
-        due.sort_by_key(|(_, debt)| debt.at);
+        due.sort_by_key(|(_, debt)| (debt.pending.intent.is_some(), debt.at));
         let due = due.into_iter().take(limit);
         due.map(|(key, debt)| (key.clone(), debt.pending.clone()))
             .collect()

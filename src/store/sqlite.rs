@@ -210,7 +210,7 @@ impl Store for SqliteStore {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT function, source, id, step, outbox, intent FROM pending
-                 WHERE at < ?1 ORDER BY at LIMIT ?2",
+                 WHERE at < ?1 ORDER BY intent IS NOT NULL, at LIMIT ?2",
             )?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let unfinished = |row: &Row<'_>| {
