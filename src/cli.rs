@@ -83,6 +83,7 @@ enum Command {
     ///
     /// For example `orderflow simulate --seeds 100 --orders 1000`, or `--faults 0` for a world without faults. Exits
     /// with 1 when an invariant is broken.
+    #[command(after_long_help = simulate::lists())]
     Simulate(simulate::Simulate),
 }
 

@@ -62,6 +62,14 @@ pub(crate) fn sensitive(value: String) -> Result<HeaderValue, TokenError> {
     Ok(value)
 }
 
+/// The token in a value of `Authorization`, for where it serves as a password.
+pub(crate) fn token_in(authorization: &HeaderValue) -> Result<&str, TokenError> {
+    let value = authorization.to_str().ok();
+    value
+        .and_then(|value| value.strip_prefix(SCHEME))
+        .ok_or_else(|| TokenError::new("expected printable ASCII, came other characters"))
+}
+
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no credential: {0}")]
@@ -194,16 +202,6 @@ impl TokenCache {
         let credential = DeveloperToolsCredential::new(None)?;
         let source = DeveloperTools { credential, scope };
         Ok(TokenCache::new(source, DEVELOPER_TOOLS_LIMIT))
-    }
-
-    /// The token itself, where it serves as a password.
-    pub async fn token(&self) -> Result<String, TokenError> {
-        let authorization = self.authorization().await?;
-        let token = authorization.to_str().ok();
-        let token = token.and_then(|value| value.strip_prefix(SCHEME));
-        token
-            .map(str::to_owned)
-            .ok_or_else(|| TokenError::new("the token is not printable ASCII"))
     }
 
     /// The value of `Authorization`, at once while a token is valid, else as soon as one has come.

@@ -6,8 +6,9 @@
 //! seed gives the same run, byte for byte.
 //!
 //! Read in this order: `faults` (what can go wrong), `invariants` (what must hold all the same), `customers` (what is
-//! asked for), `world` (what all parts share), `grid`, `store`, `outside` (the ports), `runner` (the loop), `shrink`
-//! (from a failure to the smallest one like it), `bugs` (the checker checked).
+//! asked for), `world` (what all parts share), `grid`, `store`, `outside`, `log` (what surrounds the application), `runner`
+//! (the loop), `processes` (what runs and is killed), `rest` (orders that have ended), `shrink` (from a failure to the
+//! smallest one like it), `bugs` (the checker checked).
 
 mod account;
 mod agenda;
@@ -15,19 +16,27 @@ mod bugs;
 mod customers;
 mod faults;
 mod grid;
+mod handler;
 mod invariants;
+mod log;
 mod outside;
+mod processes;
 mod random;
 mod report;
+mod rest;
 mod runner;
 mod shrink;
 mod store;
+mod versions;
 mod world;
 
 use std::{
     fmt,
     num::NonZero,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -85,15 +94,25 @@ pub struct Failure {
 /// # Errors
 /// An invariant was broken.
 pub fn run(scenario: Scenario) -> Result<Counts, Box<Failure>> {
-    runner::Runner::new(scenario).run()
+    runner::Runner::new(scenario, Arc::default()).run()
 }
 
-/// Runs a simulation for each of so many seeds, counted from the scenario's on, on all cores.
+/// How many cores simulations of several seeds run on.
+pub fn cores(seeds: u64) -> u64 {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    u64::try_from(cores).unwrap_or(1).clamp(1, seeds.max(1))
+}
+
+/// Runs a simulation for each of so many seeds, counted from the scenario's on, on all cores. Orders that have ended are
+/// added to `progress`.
 ///
 /// # Errors
 /// An invariant was broken: that of the smallest such seed.
-pub fn run_seeds(scenario: Scenario, seeds: u64) -> Result<Counts, Box<Failure>> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+pub fn run_seeds(
+    scenario: Scenario,
+    seeds: u64,
+    progress: &Arc<AtomicU64>,
+) -> Result<Counts, Box<Failure>> {
     let (taken, failed) = (AtomicU64::new(0), AtomicBool::new(false));
     // Seeds are taken in their order: when one fails, all smaller ones have been taken.
     let work = || {
@@ -104,14 +123,15 @@ pub fn run_seeds(scenario: Scenario, seeds: u64) -> Result<Counts, Box<Failure>>
                 break;
             }
             let seed = scenario.seed.wrapping_add(more);
-            let result = run(Scenario { seed, ..scenario });
+            let scenario = Scenario { seed, ..scenario };
+            let result = runner::Runner::new(scenario, progress.clone()).run();
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
             runs.push((more, result));
         }
         runs
     };
     let mut runs: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..cores(seeds)).map(|_| scope.spawn(work)).collect();
         let joined = threads.into_iter().map(|thread| match thread.join() {
             Ok(runs) => runs,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -25,12 +25,12 @@ use crate::{
 /// one event goes to several functions.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// The function's name.
-    pub function: String,
+    /// The CloudEvents `id`: first, since ids differ in their first bytes when keys are compared.
+    pub id: String,
     /// The CloudEvents `source`.
     pub source: String,
-    /// The CloudEvents `id`.
-    pub id: String,
+    /// The function's name.
+    pub function: String,
 }
 
 /// When a piece of work may be done.
@@ -251,7 +251,8 @@ pub trait Store: Send + Sync {
     /// Keeps something that can never succeed; parking it again changes nothing.
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Deliveries with something pending since before `before`, oldest first.
+    /// Deliveries with something pending since before `before`: those that only have events to be published, which wait for
+    /// no provider that may be away, then those with an effect; oldest first.
     fn unfinished(
         &self,
         before: DateTime<Utc>,

@@ -63,7 +63,7 @@ impl Invalid {
             };
             Self {
                 path,
-                problem: error.into_inner().to_string(),
+                problem: without_value(&error.into_inner().to_string()),
             }
         })
     }
@@ -253,4 +253,18 @@ pub fn order_of(event: &Event) -> Result<Option<OrderId>, Invalid> {
         .and_then(|id| Uuid::try_parse(id).ok())
         .map(|id| Some(OrderId(id)))
         .ok_or_else(|| Invalid::new("subject", "must be orders/ and the order's id, a UUID"))
+}
+
+/// What serde says is wrong, without the text that it quotes: that may be anything, such as an e-mail address where an
+/// object belongs, and problems are logged and kept.
+fn without_value(problem: &str) -> String {
+    let expected = ", expected ";
+    let cut = |quote: char| {
+        let (kind, rest) = problem.split_once(&format!(" {quote}"))?;
+        let (_, wanted) = rest.rsplit_once(&format!("{quote}{expected}"))?;
+        Some(format!("{kind}{expected}{wanted}"))
+    };
+    cut('"')
+        .or_else(|| cut('`'))
+        .unwrap_or_else(|| problem.to_owned())
 }

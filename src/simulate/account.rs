@@ -1,7 +1,10 @@
-//! What truly happened to one order, as seen from outside the application: by Event Grid, the store, the payment
+//! What truly happened to each order, as seen from outside the application: by Event Grid, the store, the payment
 //! provider and the carrier.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use cloudevents::{AttributesReader, Event};
@@ -15,6 +18,16 @@ use crate::{
 
 use super::{agenda::Micros, random::Random};
 
+/// The accounts of the orders that are under way. Orders enter by number, one after the other, so that a number is a
+/// place in a queue: they are looked up many times in every step.
+#[derive(Default)]
+pub(super) struct Accounts {
+    /// The number of the order at the front.
+    front: u64,
+    queue: VecDeque<Option<Box<Account>>>,
+    held: usize,
+}
+
 /// What truly happened to one order.
 pub(super) struct Account {
     /// What the customer ordered.
@@ -27,16 +40,22 @@ pub(super) struct Account {
     pub(super) under_way: u64,
     /// Every event that the topic took, oldest first.
     pub(super) events: Vec<Published>,
+    /// How many attempts there were to deliver something.
+    pub(super) deliveries: u64,
+    /// What was parked: the function and the event's id.
+    pub(super) parked: Vec<(String, String)>,
     /// Every delivery that was decided on.
     pub(super) decided: Vec<Decided>,
     /// The idempotency keys of the effects that were committed as intents.
     pub(super) intents: Vec<Uuid>,
-    /// What provider and carrier answered under each idempotency key.
-    pub(super) performed: Vec<(Uuid, Outcome)>,
+    /// What provider and carrier did.
+    pub(super) performed: Vec<Performed>,
     /// The captures that took place.
     pub(super) captures: Vec<Amount>,
     /// The refunds that took place.
     pub(super) refunds: Vec<Amount>,
+    /// Until when provider and carrier answer nothing.
+    pub(super) outage: Micros,
     /// Whether the provider refused a refund for good.
     pub(super) refund_refused: bool,
     /// How many parcels the carrier has.
@@ -65,6 +84,14 @@ pub(super) struct Published {
     pub(super) event: Arc<Event>,
 }
 
+/// What provider or carrier did under an idempotency key.
+pub(super) struct Performed {
+    pub(super) key: Uuid,
+    pub(super) at: Micros,
+    /// What they answer when they are asked again.
+    pub(super) outcome: Outcome,
+}
+
 /// A delivery that was decided on.
 pub(super) struct Decided {
     /// Which.
@@ -73,6 +100,13 @@ pub(super) struct Decided {
     pub(super) outboxes: Vec<Vec<u8>>,
     /// Whether an effect is intended and its outcome not decided on.
     pub(super) intends: bool,
+}
+
+impl Decided {
+    /// Whether it is that delivery.
+    pub(super) fn is_of(&self, function: &str, source: &str, id: &str) -> bool {
+        self.key.id == id && self.key.function == function && self.key.source == source
+    }
 }
 
 /// All of an order that a replay could change.
@@ -87,6 +121,60 @@ pub(super) struct Snapshot {
     pub(super) shipped: BTreeMap<String, u64>,
 }
 
+impl Accounts {
+    fn place(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.front)?).ok()
+    }
+
+    /// The account of an order that is under way.
+    pub(super) fn get(&self, number: u64) -> Option<&Account> {
+        self.queue.get(self.place(number)?)?.as_deref()
+    }
+
+    /// The account of an order that is under way.
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Account> {
+        let place = self.place(number)?;
+        self.queue.get_mut(place)?.as_deref_mut()
+    }
+
+    /// An order enters. Its number is greater than that of any before it.
+    pub(super) fn insert(&mut self, number: u64, account: Account) {
+        if self.queue.is_empty() {
+            self.front = number;
+        }
+        while self
+            .place(number)
+            .is_some_and(|place| place > self.queue.len())
+        {
+            self.queue.push_back(None);
+        }
+        self.queue.push_back(Some(Box::new(account)));
+        self.held += 1;
+    }
+
+    /// An order leaves.
+    pub(super) fn remove(&mut self, number: u64) -> Option<Box<Account>> {
+        let place = self.place(number)?;
+        let account = self.queue.get_mut(place)?.take()?;
+        self.held -= 1;
+        while let Some(None) = self.queue.front() {
+            self.queue.pop_front();
+            self.front += 1;
+        }
+        Some(account)
+    }
+
+    /// The order that entered first, of those that are under way.
+    pub(super) fn oldest(&self) -> Option<(u64, &Account)> {
+        Some((self.front, self.queue.front()?.as_deref()?))
+    }
+
+    /// How many orders are under way.
+    pub(super) fn len(&self) -> usize {
+        self.held
+    }
+}
+
 impl Account {
     /// Nothing has happened yet.
     pub(super) fn new(order: Order, entered: Micros, random: Random) -> Self {
@@ -96,11 +184,14 @@ impl Account {
             random,
             under_way: 0,
             events: Vec::new(),
+            deliveries: 0,
+            parked: Vec::new(),
             decided: Vec::new(),
             intents: Vec::new(),
             performed: Vec::new(),
             captures: Vec::new(),
             refunds: Vec::new(),
+            outage: 0,
             refund_refused: false,
             parcels: 0,
             held: BTreeMap::new(),
@@ -133,9 +224,10 @@ impl Account {
         Some(billed.invoice.total_amount)
     }
 
-    /// The delivery of that key, if it was decided on.
-    pub(super) fn decided(&self, key: &Key) -> Option<&Decided> {
-        self.decided.iter().find(|decided| decided.key == *key)
+    /// The delivery to a function of the event of that source and id, if it was decided on.
+    pub(super) fn decided(&self, function: &str, source: &str, id: &str) -> Option<&Decided> {
+        let mut decided = self.decided.iter();
+        decided.find(|decided| decided.is_of(function, source, id))
     }
 
     /// How many pieces of each article were ordered.

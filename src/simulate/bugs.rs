@@ -3,16 +3,17 @@
 //! They are made around the application, in what its ports see and say, so that the application has no switch for
 //! them.
 
+use cloudevents::Event;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    events::{OrderCancelRequested, OrderId, Payload, ReasonCode, event_id},
+    events::{Invalid, OrderCancelRequested, OrderId, Payload, ReasonCode, event_id},
     sales::{Effect, Outcome, State, orders::OrderView, shipping::Shipping},
     store::{Guard, Key, Loaded, Writes},
 };
 
-use super::{agenda::HOUR, random::Random, world::World};
+use super::{agenda::HOUR, random::Random, versions, world::World};
 
 /// A bug of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +34,21 @@ pub enum Bug {
     NoTombstone,
     /// No answer from outside counts as a "no".
     TimeoutAsFailure,
+    /// A provider is taken to remember a key for ever.
+    TrustsKeys,
     /// Events that were not published count as published.
     AcknowledgeBeforePublish,
     /// The status is that of the last event, not of all.
     StatusOfLastEvent,
+    /// An event with a field that is not known is refused.
+    StrictReader,
+    /// The reason for refusing an event quotes all of it.
+    Indiscreet,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::NoInbox,
         Self::ShortMemory,
         Self::RandomEventIds,
@@ -50,8 +57,11 @@ impl Bug {
         Self::NoIntent,
         Self::NoTombstone,
         Self::TimeoutAsFailure,
+        Self::TrustsKeys,
         Self::AcknowledgeBeforePublish,
         Self::StatusOfLastEvent,
+        Self::StrictReader,
+        Self::Indiscreet,
     ];
 }
 
@@ -63,21 +73,27 @@ pub(super) fn plain_id(id: &str) -> &str {
     id.split(MARK).next().unwrap_or(id)
 }
 
-/// What stands for a key in the store.
-pub(super) fn stored_key(world: &World, key: &Key, guard: Guard) -> Key {
+/// What stands for a key in the store, if a bug makes that another one.
+pub(super) fn stored_key(bug: Bug, world: &World, key: &Key, guard: Guard) -> Option<Key> {
     if key.id.contains(MARK) {
-        return key.clone();
+        return None;
     }
-    let mark = match (world.scenario.bug, guard) {
-        (Some(Bug::NoInbox), _) => world.running.task,
-        (Some(Bug::ShortMemory), _) => world.agenda.now() / HOUR,
-        (Some(Bug::NoIntent), Guard::PendingIntent { step }) => u64::from(step),
-        _ => return key.clone(),
+    let mark = match (bug, guard) {
+        (Bug::NoInbox, _) => world.running.task,
+        (Bug::ShortMemory, _) => world.agenda.now() / HOUR,
+        (Bug::NoIntent, Guard::PendingIntent { step }) => u64::from(step),
+        _ => return None,
     };
-    Key {
+    Some(Key {
         id: format!("{}{MARK}{mark}", key.id),
         ..key.clone()
-    }
+    })
+}
+
+/// Why an event is refused that is sound.
+pub(super) fn refused(bug: Bug, event: &Event) -> Option<Invalid> {
+    let strict = bug == Bug::StrictReader && event.extension(versions::UNKNOWN).is_some();
+    strict.then(|| Invalid::new("data", "has an unknown field"))
 }
 
 /// What a decision is made to see.

@@ -26,8 +26,9 @@ use super::{
 /// How many orders come at about the same time, so that they compete.
 const BURST: u64 = 8;
 
-/// The time from one burst to the next.
-const BETWEEN_BURSTS: Micros = 4 * MINUTE;
+/// The time from one burst to the next: long enough for the orders under way, some of them for days, to stay few, since
+/// what is under way should fit into a processor's cache.
+const BETWEEN_BURSTS: Micros = 16 * MINUTE;
 
 /// How many orders share an article of which there is too little.
 const SHARERS: u64 = 32;
@@ -43,6 +44,16 @@ const PLENTY: u64 = 1 << 40;
 
 /// The postal code that the simulated carrier knows no way to.
 pub(super) const UNDELIVERABLE: &str = "00000";
+
+const EMAIL: &str = "ada@example.com";
+const NAME: &str = "Ada Lovelace";
+const STREET: &str = "Unter den Linden 1";
+
+/// What every means of payment begins with.
+const PAYMENT_METHOD: &str = "tok_";
+
+/// What no log and no answer may tell: it belongs to the customer.
+pub(super) const CONFIDENTIAL: [&str; 4] = [EMAIL, NAME, STREET, PAYMENT_METHOD];
 
 /// How often a customer asks again who got no answer.
 const MOST_TRIES: u32 = 20;
@@ -183,7 +194,7 @@ impl World {
                 );
             }
         }
-        if let Some(account) = self.accounts.get_mut(&number) {
+        if let Some(account) = self.accounts.get_mut(number) {
             account.random = random;
         }
     }
@@ -242,13 +253,13 @@ fn order(number: u64, random: &mut Random) -> Option<Order> {
         order_id: OrderId(id),
         customer: Customer {
             customer_id: format!("c-{number}"),
-            email: "ada@example.com".to_owned(),
+            email: EMAIL.to_owned(),
         },
         lines: lines.collect::<Option<_>>()?,
         currency: "EUR".to_owned().try_into().ok()?,
         ship_to: Address {
-            name: "Ada Lovelace".to_owned(),
-            street: "Unter den Linden 1".to_owned(),
+            name: NAME.to_owned(),
+            street: STREET.to_owned(),
             city: "Berlin".to_owned(),
             postal_code: postal_code.to_owned(),
             country: country.to_owned().try_into().ok()?,

@@ -4,10 +4,10 @@ use super::random::{Random, Rate};
 
 /// Declares the classes of faults with their names and what they do.
 macro_rules! faults {
-    ($( $(#[$doc:meta])* $fault:ident => $name:literal, )*) => {
+    ($( #[doc = $sentence:literal] $fault:ident => $name:literal, )*) => {
         /// A class of faults.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Fault { $( $(#[$doc])* $fault, )* }
+        pub enum Fault { $( #[doc = $sentence] $fault, )* }
 
         impl Fault {
             /// Every class.
@@ -17,6 +17,11 @@ macro_rules! faults {
             pub fn name(self) -> &'static str {
                 match self { $( Self::$fault => $name, )* }
             }
+
+            /// What happens.
+            pub fn sentence(self) -> &'static str {
+                match self { $( Self::$fault => $sentence.trim_ascii(), )* }
+            }
         }
     };
 }
@@ -24,17 +29,25 @@ macro_rules! faults {
 faults! {
     /// Event Grid's attempt never reaches the function.
     DeliveryLost => "deliveryLost",
+    /// The host has only just started and answers an attempt with an error before the function sees it.
+    ColdStart => "coldStart",
     /// The function's answer never reaches Event Grid, which waits 30 s and delivers again.
     AnswerLost => "answerLost",
-    /// Event Grid delivers an event several times.
+    /// Another event of the same delivery fails: the host answers for all of them, and all are delivered again.
+    BatchFailed => "batchFailed",
+    /// Event Grid delivers an event several times, at about the same time.
     Duplicated => "duplicated",
     /// A delivery comes minutes late, after what was published later.
     Delayed => "delayed",
     /// A delivery fails until Event Grid gives it up after 24 h; somebody replays the dead letter later.
     DeadLettered => "deadLettered",
-    /// A damaged copy of an event is delivered too.
+    /// A damaged copy of an event, or one of a type that nobody knows, is delivered too.
     Poisoned => "poisoned",
-    /// The process is killed at an await point.
+    /// An event comes from a newer publisher, with fields and attributes that nobody here knows.
+    NewerVersion => "newerVersion",
+    /// An event comes from an older publisher, without the attributes that it may lack.
+    OlderVersion => "olderVersion",
+    /// The process is killed at an await point, with all that runs in it.
     Crash => "crash",
     /// The machine's clock is wrong by some seconds.
     ClockSkew => "clockSkew",
@@ -50,6 +63,12 @@ faults! {
     MarkLost => "markLost",
     /// The topic refuses events: 429 or 5xx.
     TopicRefused => "topicRefused",
+    /// The topic refuses the request that the events are in: 413, too large.
+    TopicTooLarge => "topicTooLarge",
+    /// The topic takes some of the events and says that it failed; all of them are published again.
+    TopicPartial => "topicPartial",
+    /// The topic takes the events without an answer, and the publisher sends all of them again at once.
+    TopicResent => "topicResent",
     /// The topic does not answer, and took nothing.
     TopicTimeout => "topicTimeout",
     /// The topic does not answer, and took the events.
@@ -60,6 +79,8 @@ faults! {
     EffectUnanswered => "effectUnanswered",
     /// Payment provider or carrier does what it was asked only after the caller has given up.
     EffectLate => "effectLate",
+    /// Payment provider and carrier answer nothing about an order, for minutes or, rarely, for days.
+    EffectOutage => "effectOutage",
 }
 
 /// The mask of every class.

@@ -4,9 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use cloudevents::{AttributesReader, AttributesWriter, Event, event::Data};
+use cloudevents::{AttributesReader, Event};
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 
 use crate::{
     cloud_event,
@@ -23,6 +22,7 @@ use super::{
     faults::Fault,
     invariants::Invariant,
     outside::micros,
+    versions,
     world::{Next, SharedWorld, World},
 };
 
@@ -78,47 +78,90 @@ impl Publisher for Topic {
             world
                 .pause_between(2 * MILLISECOND, 100 * MILLISECOND)
                 .await;
-            let (refused, timeout, unanswered, careless) = {
+            let (fate, careless) = {
                 let mut world = world.lock();
-                (
-                    world.strikes(Fault::TopicRefused),
-                    world.strikes(Fault::TopicTimeout),
-                    world.strikes(Fault::TopicUnanswered),
-                    world.has(Bug::AcknowledgeBeforePublish),
-                )
+                (world.topic_fate(), world.has(Bug::AcknowledgeBeforePublish))
             };
-            if (refused || timeout) && careless {
-                return Ok(());
-            }
-            if refused {
-                return Err(PublishError::Unavailable("503".to_owned()));
-            }
-            if !timeout {
+            let taken = fate.taken(events.len());
+            for _ in 0..fate.times() {
                 let mut world = world.lock();
-                for event in events {
+                for event in events.iter().take(taken) {
                     world.take(event);
                 }
             }
-            if timeout || unanswered {
-                world.pause(micros(budget)).await;
-                return Err(PublishError::Unavailable("no answer in time".to_owned()));
+            match fate {
+                _ if careless && taken == 0 => Ok(()),
+                Fate::Refused => Err(PublishError::Unavailable("503".to_owned())),
+                Fate::TooLarge => Err(PublishError::Refused("413".to_owned())),
+                Fate::Partial => Err(PublishError::Unavailable("500".to_owned())),
+                Fate::Timeout | Fate::Unanswered => {
+                    world.pause(micros(budget)).await;
+                    let reason = "no answer in time".to_owned();
+                    Err(PublishError::Unavailable(reason))
+                }
+                Fate::Taken | Fate::Resent => {
+                    world.pause_between(MILLISECOND, 50 * MILLISECOND).await;
+                    Ok(())
+                }
             }
-            world.pause_between(MILLISECOND, 50 * MILLISECOND).await;
-            Ok(())
         })
+    }
+}
+
+/// What becomes of a request to the topic.
+#[derive(Clone, Copy)]
+enum Fate {
+    Taken,
+    Resent,
+    Refused,
+    TooLarge,
+    Partial,
+    Timeout,
+    Unanswered,
+}
+
+impl Fate {
+    /// How many of so many events the topic takes.
+    fn taken(self, events: usize) -> usize {
+        match self {
+            Self::Taken | Self::Resent | Self::Unanswered => events,
+            Self::Partial => events / 2,
+            Self::Refused | Self::TooLarge | Self::Timeout => 0,
+        }
+    }
+
+    /// How often it takes them.
+    fn times(self) -> usize {
+        if matches!(self, Self::Resent) { 2 } else { 1 }
+    }
+}
+
+impl World {
+    fn topic_fate(&mut self) -> Fate {
+        let faults = [
+            (Fault::TopicRefused, Fate::Refused),
+            (Fault::TopicTooLarge, Fate::TooLarge),
+            (Fault::TopicPartial, Fate::Partial),
+            (Fault::TopicTimeout, Fate::Timeout),
+            (Fault::TopicUnanswered, Fate::Unanswered),
+            (Fault::TopicResent, Fate::Resent),
+        ];
+        // Each class has its chance, whatever becomes of the others; the first one that strikes counts.
+        let fates = faults.map(|(fault, fate)| self.strikes(fault).then_some(fate));
+        fates.into_iter().flatten().next().unwrap_or(Fate::Taken)
     }
 }
 
 impl World {
     /// Takes an event, and sends it to its subscribers.
-    fn take(&mut self, bytes: Bytes) {
-        self.counts.mark(self.agenda.now(), &bytes);
+    fn take(&mut self, bytes: &Bytes) {
+        self.counts.mark(self.agenda.now(), bytes);
         let known = self
             .running
             .order
-            .and_then(|number| self.accounts.get(&number).map(|account| (number, account)))
+            .and_then(|number| self.accounts.get(number).map(|account| (number, account)))
             .and_then(|(number, account)| {
-                let known = account.events.iter().find(|known| known.bytes == bytes);
+                let known = account.events.iter().find(|known| known.bytes == *bytes);
                 known.map(|known| (number, known.event.clone()))
             });
         let (number, event) = match known {
@@ -138,13 +181,13 @@ impl World {
     }
 
     /// Reads an event that was not seen before in this form, and checks it.
-    fn read(&mut self, bytes: Bytes) -> Option<(u64, Arc<Event>)> {
-        let event = cloud_event::from_json(&bytes).ok();
+    fn read(&mut self, bytes: &Bytes) -> Option<(u64, Arc<Event>)> {
+        let event = cloud_event::from_json(bytes).ok();
         let order = event
             .as_ref()
             .and_then(|event| order_of(event).ok().flatten());
         let (Some(event), Some(order)) = (event, order) else {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let text = String::from_utf8_lossy(bytes).into_owned();
             let number = self.running.order.unwrap_or_default();
             self.check(number, Invariant::StablePayload, false, || {
                 format!("the topic is sent what is no event of an order: {text}")
@@ -152,16 +195,28 @@ impl World {
             return None;
         };
         let number = customers::number(order);
-        let event = Arc::new(event);
-        if self.check_event(number, &event, &bytes) {
+        let is_new = self.check_event(number, &event, bytes);
+        let event = Arc::new(self.in_some_version(number, event));
+        if is_new {
             let published = Published {
-                bytes,
+                bytes: bytes.clone(),
                 event: event.clone(),
             };
-            self.accounts.get_mut(&number)?.events.push(published);
+            self.accounts.get_mut(number)?.events.push(published);
             self.counts.events += 1;
         }
         Some((number, event))
+    }
+
+    /// The event as a publisher of another version of the application would have sent it, now and then.
+    fn in_some_version(&mut self, order: u64, mut event: Event) -> Event {
+        if self.strikes_order(Fault::NewerVersion, Some(order)) {
+            versions::newer(&mut event);
+        }
+        if self.strikes_order(Fault::OlderVersion, Some(order)) {
+            versions::older(&mut event);
+        }
+        event
     }
 
     /// Posts an event to one function: perhaps several times, perhaps late, perhaps in vain, perhaps with a damaged
@@ -185,8 +240,8 @@ impl World {
             self.send(order, event.clone(), function, lost_after, false, delay);
         }
         if self.strikes_order(Fault::Poisoned, owner) {
-            let damage = self.random(owner).below(4);
-            let damaged = Arc::new(damage_of(event, damage));
+            let damage = self.random(owner).below(versions::DAMAGES);
+            let damaged = Arc::new(versions::damaged(event, damage));
             let delay = self.random(owner).spread(MILLISECOND, HOUR);
             self.send(order, damaged, function, None, true, delay);
         }
@@ -220,7 +275,7 @@ impl World {
 
     /// Delivers events of an order's archive again, some of them, in any order, several times.
     pub(super) fn replay(&mut self, order: u64) {
-        let Some(account) = self.accounts.get(&order) else {
+        let Some(account) = self.accounts.get(order) else {
             return;
         };
         let events: Vec<_> = account
@@ -257,9 +312,17 @@ impl World {
         let (event, function) = (letter.event.clone(), letter.function);
         letter.awaited = Some(attempt);
         self.counts.deliveries += 1;
+        if let Some(account) = self.accounts.get_mut(order) {
+            account.deliveries += 1;
+        }
         self.agenda
             .after(ACK_WINDOW, Next::AckDeadline(id, attempt));
         if self.strikes_order(Fault::DeliveryLost, Some(order)) {
+            return None;
+        }
+        if self.strikes_order(Fault::ColdStart, Some(order)) {
+            self.stop_waiting(id, attempt);
+            self.failed(id);
             return None;
         }
         self.note(order, || {
@@ -329,33 +392,4 @@ fn subscribers(event: &Event) -> impl Iterator<Item = &'static Function> {
     FUNCTIONS
         .iter()
         .filter(move |function| function.event_types().any(|taken| taken == event.ty()))
-}
-
-/// A copy of an event with something wrong with it.
-fn damage_of(event: &Event, damage: u64) -> Event {
-    let mut event = event.clone();
-    match damage {
-        0 => {
-            let (_, _, data) = event.take_data();
-            let text = match data {
-                Some(Data::String(text)) => text,
-                _ => String::new(),
-            };
-            if let Ok(Value::Object(mut fields)) = serde_json::from_str(&text) {
-                let first = fields.keys().next().cloned().unwrap_or_default();
-                fields.shift_remove(&first);
-                event.set_data("application/json", Value::Object(fields));
-            }
-        }
-        1 => {
-            event.set_data("application/json", Value::from("damaged"));
-        }
-        2 => {
-            event.set_subject(Some("orders/00000000-0000-0000-0000-000000000000"));
-        }
-        _ => {
-            event.set_type("Sales.Unknown");
-        }
-    }
-    event
 }

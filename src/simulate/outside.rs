@@ -16,14 +16,22 @@ use crate::{
 };
 
 use super::{
-    account::Account,
-    agenda::{HOUR, MILLISECOND, Micros, SECOND},
+    account::{Account, Performed},
+    agenda::{DAY, HOUR, MILLISECOND, MINUTE, Micros, SECOND},
     bugs::{self, Bug},
     customers::{self, UNDELIVERABLE},
     faults::Fault,
     invariants::Invariant,
     world::{Next, SharedWorld, World},
 };
+
+/// How long provider and carrier remember an idempotency key. Real ones do for a day; shorter means that it happens
+/// more often that one is forgotten.
+const KEY_MEMORY: Micros = 10 * MINUTE;
+
+/// From what age of an intent on they are asked to look up what became of it, as an adapter to a provider that forgets
+/// must do: earlier than the key can be forgotten, whatever the clocks say.
+const LOOK_UP_AFTER: Micros = 9 * MINUTE;
 
 /// What a charge whose refund is to fail is called.
 const UNREFUNDABLE: &str = "unrefundable";
@@ -35,13 +43,17 @@ impl Effects for Outside {
     fn perform<'a>(
         &'a self,
         effect: &'a Effect,
-        _age: Duration,
+        age: Duration,
         budget: Duration,
     ) -> BoxFuture<'a, Result<Outcome, EffectError>> {
         Box::pin(async move {
             let budget = micros(budget);
-            let answer = self.ask(effect, budget).await;
-            let mistaken = self.0.lock().has(Bug::TimeoutAsFailure);
+            let (trusting, mistaken) = {
+                let world = self.0.lock();
+                (world.has(Bug::TrustsKeys), world.has(Bug::TimeoutAsFailure))
+            };
+            let looks_up = micros(age) >= LOOK_UP_AFTER && !trusting;
+            let answer = self.ask(effect, looks_up, budget).await;
             match answer {
                 Err(_) if mistaken => Ok(bugs::failure(effect)),
                 answer => answer,
@@ -51,12 +63,17 @@ impl Effects for Outside {
 }
 
 impl Outside {
-    async fn ask(&self, effect: &Effect, budget: Micros) -> Result<Outcome, EffectError> {
+    async fn ask(
+        &self,
+        effect: &Effect,
+        looks_up: bool,
+        budget: Micros,
+    ) -> Result<Outcome, EffectError> {
         let Self(world) = self;
         world
             .pause_between(5 * MILLISECOND, 300 * MILLISECOND)
             .await;
-        let received = world.lock().receive(effect);
+        let received = world.lock().receive(effect, looks_up);
         match received {
             Received::Done(outcome) => {
                 world.pause_between(MILLISECOND, 300 * MILLISECOND).await;
@@ -84,23 +101,21 @@ enum Received {
 }
 
 impl World {
-    fn receive(&mut self, effect: &Effect) -> Received {
+    fn receive(&mut self, effect: &Effect, looks_up: bool) -> Received {
         let number = customers::number(order_of(effect));
-        let committed = self
-            .accounts
-            .get(&number)
-            .is_some_and(|account| account.intents.contains(&effect.idempotency_key()));
+        let key = effect.idempotency_key();
+        let account = self.accounts.get(number);
+        let committed = account.is_some_and(|account| account.intents.contains(&key));
         self.check(number, Invariant::IntentFirst, committed, || {
             format!("{} is called without a committed intent", name(effect))
         });
         let timeout = self.strikes(Fault::EffectTimeout);
         let late = self.strikes(Fault::EffectLate);
-        let unanswered = self.strikes(Fault::EffectUnanswered);
+        let unanswered = self.strikes(Fault::EffectUnanswered) || self.is_out(number);
         if timeout {
             return Received::NoAnswer;
         }
-        let known = self.answer(number, effect.idempotency_key());
-        if late && known.is_some() {
+        if late && self.answer(number, key, looks_up).is_some() {
             return Received::NoAnswer;
         }
         if late {
@@ -110,31 +125,57 @@ impl World {
                 .after(delay, Next::Late(number, Box::new(effect.clone())));
             return Received::NoAnswer;
         }
-        let outcome = self.execute(effect);
+        let outcome = self.execute(effect, looks_up);
         if unanswered {
             return Received::NoAnswer;
         }
         Received::Done(outcome)
     }
 
-    /// What was answered under a key.
-    fn answer(&self, number: u64, key: Uuid) -> Option<Outcome> {
-        let mut performed = self.accounts.get(&number)?.performed.iter();
-        let (_, outcome) = performed.find(|(known, _)| *known == key)?;
-        Some(outcome.clone())
+    /// Whether provider and carrier answer nothing about an order. What they are asked, they may do all the same.
+    fn is_out(&mut self, number: u64) -> bool {
+        let now = self.agenda.now();
+        let account = self.accounts.get(number);
+        if account.is_some_and(|account| now < account.outage) {
+            return true;
+        }
+        if !self.strikes(Fault::EffectOutage) {
+            return false;
+        }
+        let random = self.random(Some(number));
+        let longest = if random.percent(1) {
+            2 * DAY
+        } else {
+            16 * MINUTE
+        };
+        let until = now + random.spread(MINUTE, longest);
+        if let Some(account) = self.accounts.get_mut(number) {
+            account.outage = until;
+        }
+        true
+    }
+
+    /// What was answered under a key, as far as the provider remembers it or is asked to look it up.
+    fn answer(&self, number: u64, key: Uuid, looks_up: bool) -> Option<Outcome> {
+        let now = self.agenda.now();
+        let mut performed = self.accounts.get(number)?.performed.iter();
+        let known = performed.find(|known| known.key == key)?;
+        let remembered = looks_up || now < known.at + KEY_MEMORY;
+        remembered.then(|| known.outcome.clone())
     }
 
     /// Does what an effect asks for, unless its key is known.
-    pub(super) fn execute(&mut self, effect: &Effect) -> Outcome {
+    pub(super) fn execute(&mut self, effect: &Effect, looks_up: bool) -> Outcome {
         let number = customers::number(order_of(effect));
         let mut key = effect.idempotency_key();
         if self.has(Bug::RefundTwice) && matches!(effect, Effect::Refund(_)) {
             key = bugs::another_key(self.random(Some(number)));
         }
-        if let Some(known) = self.answer(number, key) {
+        if let Some(known) = self.answer(number, key, looks_up) {
             return known;
         }
-        let Some(account) = self.accounts.get_mut(&number) else {
+        let now = self.agenda.now();
+        let Some(account) = self.accounts.get_mut(number) else {
             return bugs::failure(effect);
         };
         let outcome = match effect {
@@ -153,7 +194,11 @@ impl World {
                 }
             }
         };
-        account.performed.push((key, outcome.clone()));
+        account.performed.push(Performed {
+            key,
+            at: now,
+            outcome: outcome.clone(),
+        });
         self.note(number, || {
             format!("  outside: {} {outcome:?}", name(effect))
         });

@@ -27,6 +27,8 @@ pub struct Counts {
     pub published: u64,
     /// Attempts to deliver an event.
     pub deliveries: u64,
+    /// The most attempts to deliver something that one order took.
+    pub most_deliveries: u64,
     /// Decisions that were committed.
     pub decisions: u64,
     /// Runs of the timer function, restarts included.
@@ -37,6 +39,8 @@ pub struct Counts {
     pub parked: u64,
     /// Orders whose archive was replayed.
     pub replayed: u64,
+    /// Lines that the engine wrote to its log.
+    pub log_lines: u64,
     /// Invariants that were checked.
     pub checks: u64,
     /// The most orders that were under way at once.
@@ -55,11 +59,20 @@ impl Counts {
 
     /// Something happened at some time.
     pub(super) fn mark(&mut self, at: Micros, what: &[u8]) {
-        let time = at.to_le_bytes();
-        for byte in time.iter().chain(what) {
-            // FNV-1a.
-            self.fingerprint = (self.fingerprint ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+        self.mix(at);
+        let (words, rest) = what.as_chunks();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
         }
+        for byte in rest {
+            self.mix(u64::from(*byte));
+        }
+    }
+
+    /// FNV-1a, by words instead of bytes. The upper half is folded in, since a product's lower bits know only lower ones.
+    fn mix(&mut self, word: u64) {
+        let product = (self.fingerprint ^ word).wrapping_mul(FNV_PRIME);
+        self.fingerprint = product ^ (product >> 32);
     }
 
     /// How many faults of a class happened.
@@ -74,11 +87,13 @@ impl Counts {
         self.events += other.events;
         self.published += other.published;
         self.deliveries += other.deliveries;
+        self.most_deliveries = self.most_deliveries.max(other.most_deliveries);
         self.decisions += other.decisions;
         self.sweeps += other.sweeps;
         self.dead_letters += other.dead_letters;
         self.parked += other.parked;
         self.replayed += other.replayed;
+        self.log_lines += other.log_lines;
         self.checks += other.checks;
         self.virtual_time += other.virtual_time;
         self.mark(other.fingerprint, &[]);
@@ -103,6 +118,7 @@ impl fmt::Display for Counts {
         row("events", self.events)?;
         row("  published", self.published)?;
         row("deliveries", self.deliveries)?;
+        row("  most of an order", self.most_deliveries)?;
         row("  dead letters", self.dead_letters)?;
         row("  parked", self.parked)?;
         row("decisions", self.decisions)?;
@@ -112,6 +128,7 @@ impl fmt::Display for Counts {
             u64::try_from(self.most_under_way).unwrap_or(u64::MAX),
         )?;
         row("orders replayed", self.replayed)?;
+        row("log lines", self.log_lines)?;
         row("faults", self.faults.values().sum())?;
         for (fault, count) in &self.faults {
             row(&format!("  {}", fault.name()), *count)?;

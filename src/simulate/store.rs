@@ -29,6 +29,7 @@ const TIMEOUT: Micros = 4 * SECOND;
 pub(super) struct WatchedStore {
     pub(super) world: SharedWorld,
     pub(super) rows: Arc<MemoryStore>,
+    pub(super) bug: Option<Bug>,
 }
 
 fn refused() -> StoreError {
@@ -92,18 +93,29 @@ impl WatchedStore {
         result
     }
 
+    /// What stands for a key in the store, if a bug makes that another one.
+    fn stored_key(&self, key: &Key, guard: Guard) -> Option<Key> {
+        let bug = self.bug?;
+        bugs::stored_key(bug, &self.world.lock(), key, guard)
+    }
+
     fn commit(&self, work: Box<dyn Work>) -> Result<Receipt, StoreError> {
-        let key = bugs::stored_key(&self.world.lock(), work.key(), work.guard());
-        let lost_intent = Arc::new(Mutex::new(None));
+        let lost_intent = match self.bug {
+            Some(Bug::NoIntent) => Some(Arc::default()),
+            _ => None,
+        };
         let watched = WatchedWork {
+            key: self.stored_key(work.key(), work.guard()),
             work,
-            key,
             world: self.world.clone(),
+            bug: self.bug,
             lost_intent: lost_intent.clone(),
         };
         let mut receipt = ready(self.rows.transact(Box::new(watched)))?;
-        let mut lost_intent = lost_intent.lock().unwrap_or_else(PoisonError::into_inner);
-        receipt.pending.intent = receipt.pending.intent.or(lost_intent.take());
+        if let Some(lost) = lost_intent {
+            let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+            receipt.pending.intent = receipt.pending.intent.or(lost.take());
+        }
         Ok(receipt)
     }
 }
@@ -119,19 +131,16 @@ impl Store for WatchedStore {
     }
 
     fn published(&self, key: &Key, step: Step) {
-        let key = {
-            let mut world = self.world.lock();
-            if world.strikes(Fault::MarkLost) {
-                return;
-            }
-            bugs::stored_key(&world, key, Guard::NewEvent)
-        };
-        self.rows.published(&key, step);
+        if self.world.lock().strikes(Fault::MarkLost) {
+            return;
+        }
+        let stored = self.stored_key(key, Guard::NewEvent);
+        self.rows.published(stored.as_ref().unwrap_or(key), step);
     }
 
-    fn park(&self, _: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.call(|| {
-            self.world.lock().counts.parked += 1;
+            self.world.lock().parked(parked);
             Ok(())
         }))
     }
@@ -180,22 +189,24 @@ impl Store for WatchedStore {
 /// A piece of work whose decision is watched.
 struct WatchedWork {
     work: Box<dyn Work>,
-    key: Key,
+    /// What stands for its key, if a bug makes that another one.
+    key: Option<Key>,
     world: SharedWorld,
-    /// An intent that a bug keeps out of the store, but not from the caller.
-    lost_intent: Arc<Mutex<Option<Vec<u8>>>>,
+    bug: Option<Bug>,
+    /// Where a bug puts an intent that it keeps out of the store, but not from the caller.
+    lost_intent: Option<Arc<Mutex<Option<Vec<u8>>>>>,
 }
 
 impl Work for WatchedWork {
     fn key(&self) -> &Key {
-        &self.key
+        self.key.as_ref().unwrap_or_else(|| self.work.key())
     }
 
     fn guard(&self) -> Guard {
-        if self.world.lock().has(Bug::NoIntent) {
-            return Guard::NewEvent;
+        match self.bug {
+            Some(Bug::NoIntent) => Guard::NewEvent,
+            _ => self.work.guard(),
         }
-        self.work.guard()
     }
 
     fn own_row(&self) -> (&'static str, OrderId) {
@@ -208,8 +219,7 @@ impl Work for WatchedWork {
 
     fn apply(&self, loaded: &Loaded) -> Change {
         let (owner, order) = self.own_row();
-        let bug = self.world.lock().scenario.bug;
-        let change = match bug {
+        let change = match self.bug {
             Some(bug) => self.work.apply(&bugs::seen(bug, owner, loaded)),
             None => self.work.apply(loaded),
         };
@@ -223,12 +233,11 @@ impl Work for WatchedWork {
             }
             Change::Write(writes) => writes,
         };
-        bugs::spoil(&mut world, order, &self.key, loaded, &mut writes);
-        if bug == Some(Bug::NoIntent) {
-            let mut lost = self
-                .lost_intent
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+        if self.bug.is_some() {
+            bugs::spoil(&mut world, order, self.key(), loaded, &mut writes);
+        }
+        if let Some(lost) = &self.lost_intent {
+            let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
             *lost = writes.intent.take();
         }
         world.decided(

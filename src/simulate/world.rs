@@ -1,10 +1,13 @@
 //! The simulated world: virtual time, chance, what truly happened to each order, and what is under way.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -17,7 +20,7 @@ use crate::{
 
 use super::{
     Scenario,
-    account::Account,
+    account::Accounts,
     agenda::{Agenda, DAY, MINUTE, Micros, SECOND},
     bugs::Bug,
     customers::Wish,
@@ -75,9 +78,9 @@ pub(super) struct World {
     pub(super) scenario: Scenario,
     pub(super) catalog: Arc<Catalog>,
     /// What truly happened to each order that is still under way.
-    pub(super) accounts: BTreeMap<u64, Account>,
+    pub(super) accounts: Accounts,
     /// What Event Grid has to deliver.
-    pub(super) letters: BTreeMap<u64, Letter>,
+    pub(super) letters: HashMap<u64, Letter>,
     pub(super) letters_sent: u64,
     pub(super) running: Running,
     /// For how long each running piece of work was held up by a stalled store.
@@ -92,18 +95,20 @@ pub(super) struct World {
     pub(super) violation: Option<Violation>,
     /// What happened to the order that is watched.
     pub(super) trace: Vec<(Micros, String)>,
+    /// How many orders have ended, for whoever watches.
+    progress: Arc<AtomicU64>,
     /// The chance of what belongs to no order.
     random: Random,
 }
 
 impl World {
-    fn new(scenario: Scenario, catalog: Arc<Catalog>) -> Self {
+    fn new(scenario: Scenario, catalog: Arc<Catalog>, progress: Arc<AtomicU64>) -> Self {
         Self {
             agenda: Agenda::new(),
             scenario,
             catalog,
-            accounts: BTreeMap::new(),
-            letters: BTreeMap::new(),
+            accounts: Accounts::default(),
+            letters: HashMap::new(),
             letters_sent: 0,
             running: Running::default(),
             stalls: BTreeMap::new(),
@@ -113,13 +118,14 @@ impl World {
             counts: Counts::default(),
             violation: None,
             trace: Vec::new(),
+            progress,
             random: Random::new(scenario.seed, u64::MAX),
         }
     }
 
     /// The chance of an order, or that of the world while a sweep runs.
     pub(super) fn random(&mut self, order: Option<u64>) -> &mut Random {
-        match order.and_then(|number| self.accounts.get_mut(&number)) {
+        match order.and_then(|number| self.accounts.get_mut(number)) {
             Some(account) => &mut account.random,
             None => &mut self.random,
         }
@@ -146,7 +152,7 @@ impl World {
 
     /// Whether the faults have stopped for an order.
     fn is_calm(&self, order: u64) -> bool {
-        let entered = self.accounts.get(&order).map(|account| account.entered);
+        let entered = self.accounts.get(order).map(|account| account.entered);
         entered.is_some_and(|entered| self.agenda.now() > entered + CALM_AFTER)
     }
 
@@ -186,14 +192,14 @@ impl World {
 
     /// Something about an order is under way.
     pub(super) fn begin(&mut self, order: u64) {
-        if let Some(account) = self.accounts.get_mut(&order) {
+        if let Some(account) = self.accounts.get_mut(order) {
             account.under_way += 1;
         }
     }
 
     /// It is not any more. An order without anything under way may have come to its end.
     pub(super) fn end(&mut self, order: u64) {
-        if let Some(account) = self.accounts.get_mut(&order) {
+        if let Some(account) = self.accounts.get_mut(order) {
             account.under_way -= 1;
             if account.under_way == 0 {
                 self.resting.push(order);
@@ -203,8 +209,9 @@ impl World {
 
     /// An order has come to its end.
     pub(super) fn leave(&mut self, order: u64) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
         self.counts.most_under_way = self.counts.most_under_way.max(self.accounts.len());
-        match self.accounts.remove(&order).map(|account| account.status) {
+        match self.accounts.remove(order).map(|account| account.status) {
             Some(Some(status)) => *self.counts.outcomes.entry(status).or_default() += 1,
             Some(None) => self.counts.never_placed += 1,
             None => {}
@@ -252,8 +259,9 @@ pub(super) struct SharedWorld(Arc<Mutex<World>>);
 
 impl SharedWorld {
     /// A world in which nothing has happened yet.
-    pub(super) fn new(scenario: Scenario, catalog: Arc<Catalog>) -> Self {
-        Self(Arc::new(Mutex::new(World::new(scenario, catalog))))
+    pub(super) fn new(scenario: Scenario, catalog: Arc<Catalog>, progress: Arc<AtomicU64>) -> Self {
+        let world = World::new(scenario, catalog, progress);
+        Self(Arc::new(Mutex::new(world)))
     }
 
     /// The world. There is one thread; nothing keeps the guard across an await.

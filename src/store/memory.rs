@@ -1,7 +1,7 @@
 //! The store in memory: for tests and trials. It forgets everything with the process.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -27,12 +27,12 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    own: BTreeMap<(OrderId, &'static str), Own>,
+    own: HashMap<OrderId, BTreeMap<&'static str, Own>>,
     shared: BTreeMap<(&'static str, String), Vec<u8>>,
     /// The own rows that have a reminder, earliest first.
     due: BTreeSet<(DateTime<Utc>, &'static str, OrderId)>,
     orders: BTreeMap<OrderId, Summary>,
-    pending: BTreeMap<Key, (DateTime<Utc>, Pending)>,
+    pending: BTreeMap<Key, Debt>,
     parked: BTreeMap<Uuid, Parked>,
 }
 
@@ -45,6 +45,17 @@ struct Own {
     decided_at: DateTime<Utc>,
     /// When the inbox began or was last looked at, unless it is forgotten.
     inbox_from: Option<DateTime<Utc>>,
+    /// How many of the inbox have something pending.
+    owing: usize,
+}
+
+/// What is pending of a delivery.
+#[derive(Debug)]
+struct Debt {
+    at: DateTime<Utc>,
+    order_id: OrderId,
+    owner: &'static str,
+    pending: Pending,
 }
 
 impl MemoryStore {
@@ -56,32 +67,37 @@ impl MemoryStore {
     /// Whether nothing is pending for an order, and nobody wants to look at it again.
     pub fn is_done_with(&self, order_id: OrderId) -> bool {
         let tables = self.tables();
-        tables.rows_of(order_id).all(|(_, own)| {
-            let pending = |key| tables.pending.contains_key(key);
-            own.reminder.is_none() && !own.inbox.iter().any(pending)
-        })
+        let mut rows = tables.own.get(&order_id).into_iter().flatten();
+        rows.all(|(_, own)| own.reminder.is_none() && own.owing == 0)
     }
 
     /// Forgets an order that the store is done with, lest memory grow with every order of a long simulation.
     pub fn forget(&self, order_id: OrderId) {
         let mut tables = self.tables();
-        let rows: Vec<_> = tables.rows_of(order_id).map(|(row, _)| *row).collect();
-        for row in rows {
-            tables.own.remove(&row);
-        }
+        tables.own.remove(&order_id);
         tables.orders.remove(&order_id);
+    }
+
+    /// Whether nothing is kept of any order: what all orders share may be there.
+    pub fn holds_no_order(&self) -> bool {
+        let tables = self.tables();
+        let nobody_waits = tables.due.is_empty() && tables.pending.is_empty();
+        tables.own.is_empty() && tables.orders.is_empty() && nobody_waits
     }
 }
 
 impl Tables {
-    fn rows_of(&self, order_id: OrderId) -> impl Iterator<Item = (&(OrderId, &'static str), &Own)> {
-        let of_order = move |row: &(&(OrderId, &str), &Own)| row.0.0 == order_id;
-        self.own.range((order_id, "")..).take_while(of_order)
+    fn own(&self, owner: &str, order_id: OrderId) -> Option<&Own> {
+        self.own.get(&order_id)?.get(owner)
+    }
+
+    fn own_mut(&mut self, owner: &str, order_id: OrderId) -> Option<&mut Own> {
+        self.own.get_mut(&order_id)?.get_mut(owner)
     }
 
     fn transact(&mut self, work: &dyn Work) -> Receipt {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
-        let own = self.own.get(&(order_id, owner));
+        let own = self.own(owner, order_id);
         let pending = self.pending(key);
         let done = match work.guard() {
             Guard::NewEvent => own.is_some_and(|own| own.inbox.contains(key)),
@@ -110,8 +126,9 @@ impl Tables {
     }
 
     fn write(&mut self, work: &dyn Work, pending: Pending, writes: Writes) -> Receipt {
-        let (key, (owner, order_id)) = (work.key().clone(), work.own_row());
-        let own = self.own.entry((order_id, owner)).or_default();
+        let (key, (owner, order_id)) = (work.key(), work.own_row());
+        let own = self.own.entry(order_id).or_default();
+        let own = own.entry(owner).or_default();
         own.inbox.insert(key.clone());
         own.decided_at = writes.at;
         own.inbox_from.get_or_insert(writes.at);
@@ -134,9 +151,18 @@ impl Tables {
             .extend(writes.summary.map(|summary| (order_id, summary)));
         let pending = pending.after(work.guard().next_step(), writes.outbox, writes.intent);
         if pending.is_empty() {
-            self.pending.remove(&key);
+            self.settled(key);
         } else {
-            self.pending.insert(key, (writes.at, pending.clone()));
+            let debt = Debt {
+                at: writes.at,
+                order_id,
+                owner,
+                pending: pending.clone(),
+            };
+            let owes_more = self.pending.insert(key.clone(), debt).is_none();
+            if let Some(own) = self.own_mut(owner, order_id) {
+                own.owing += usize::from(owes_more);
+            }
         }
         Receipt {
             answer: Some(writes.answer),
@@ -147,41 +173,43 @@ impl Tables {
     fn pending(&self, key: &Key) -> Pending {
         self.pending
             .get(key)
-            .map(|(_, pending)| pending.clone())
+            .map(|debt| debt.pending.clone())
             .unwrap_or_default()
     }
 
+    /// Nothing is pending of a delivery any more.
+    fn settled(&mut self, key: &Key) {
+        if let Some(debt) = self.pending.remove(key)
+            && let Some(own) = self.own_mut(debt.owner, debt.order_id)
+        {
+            own.owing -= 1;
+        }
+    }
+
     fn published(&mut self, key: &Key, step: Step) {
-        let Some((_, pending)) = self
-            .pending
-            .get_mut(key)
-            .filter(|(_, pending)| pending.step == step)
-        else {
+        let debt = self.pending.get_mut(key);
+        let Some(debt) = debt.filter(|debt| debt.pending.step == step) else {
             return;
         };
-        pending.outbox = None;
-        if pending.is_empty() {
-            self.pending.remove(key);
+        debt.pending.outbox = None;
+        if debt.pending.is_empty() {
+            self.settled(key);
         }
     }
 
     fn unfinished(&self, before: DateTime<Utc>, limit: usize) -> Vec<(Key, Pending)> {
-        let mut due: Vec<_> = self
-            .pending
-            .iter()
-            .filter(|(_, (at, _))| *at < before)
-            .collect();
-        due.sort_by_key(|(_, (at, _))| *at);
-        due.into_iter()
-            .take(limit)
-            .map(|(key, (_, pending))| (key.clone(), pending.clone()))
+        let debts = self.pending.iter();
+        let mut due: Vec<_> = debts.filter(|(_, debt)| debt.at < before).collect();
+        due.sort_by_key(|(_, debt)| (debt.pending.intent.is_some(), debt.at));
+        let due = due.into_iter().take(limit);
+        due.map(|(key, debt)| (key.clone(), debt.pending.clone()))
             .collect()
     }
 
     fn due(&self, until: DateTime<Utc>, limit: usize) -> Vec<Due> {
         let due = self.due.iter().take_while(|(at, ..)| *at <= until);
         let found = due.filter_map(|(_, owner, order_id)| {
-            let reminder = self.own.get(&(*order_id, *owner))?.reminder.clone()?;
+            let reminder = self.own(owner, *order_id)?.reminder.clone()?;
             Some(Due {
                 owner: (*owner).to_owned(),
                 order_id: *order_id,
@@ -192,11 +220,15 @@ impl Tables {
     }
 
     fn forget_inboxes(&mut self, before: DateTime<Utc>, limit: usize) -> usize {
-        let old = |own: &&mut Own| own.inbox_from.is_some_and(|from| from < before);
-        let mut old: Vec<_> = self.own.values_mut().filter(old).collect();
-        old.sort_by_key(|own| own.inbox_from);
+        let rows = self.own.iter_mut().flat_map(|(order_id, rows)| {
+            let place = move |owner: &&'static str| (*order_id, *owner);
+            rows.iter_mut().map(move |(owner, own)| (place(owner), own))
+        });
+        let old = rows.filter(|(_, own)| own.inbox_from.is_some_and(|from| from < before));
+        let mut old: Vec<_> = old.collect();
+        old.sort_by_key(|(place, own)| (own.inbox_from, *place));
         old.truncate(limit);
-        for own in &mut old {
+        for (_, own) in &mut old {
             if own.decided_at < before {
                 (own.inbox, own.inbox_from) = (BTreeSet::new(), None);
             } else {
@@ -271,8 +303,7 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
         Box::pin(ready(Ok(self
             .tables()
-            .own
-            .get(&(order_id, owner))
+            .own(owner, order_id)
             .and_then(|own| own.body.clone()))))
     }
 

@@ -138,7 +138,7 @@ impl Store for PostgresStore {
     ) -> BoxFuture<'_, Result<Vec<(Key, Pending)>, StoreError>> {
         Box::pin(async move {
             let sql = "SELECT function, source, id, step, outbox, intent FROM orderflow.pending
-                       WHERE at < $1 ORDER BY at LIMIT $2";
+                       WHERE at < $1 ORDER BY intent IS NOT NULL, at LIMIT $2";
             let (before, limit) = (before.timestamp_micros(), count(limit));
             let parameters: Parameters<'_> = &[(&before, Type::INT8), (&limit, Type::INT8)];
             each(&self.read(sql, parameters).await?, |row| {

@@ -1,14 +1,17 @@
 //! The store in an SQLite file: for one machine, with nothing to install.
 //!
-//! One thread owns the connection that writes. It takes all the work that has come in, runs it in one transaction
-//! and commits once, so that one flush to disk serves many events (group commit). Nothing is acknowledged before it
-//! is on disk: write-ahead log, `synchronous = FULL`.
+//! One thread owns the connection that writes. It does all the work that comes in while the disk is busy in one
+//! transaction and commits once, so that one flush to disk serves many events (group commit); another thread flushes.
+//! Nothing is acknowledged before it is on disk.
 
 mod answer;
+mod flusher;
 mod statements;
 mod writer;
 
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
@@ -29,7 +32,8 @@ use crate::{
 use super::{
     Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Step, Store, StoreError, Work,
 };
-use writer::{Job, Writer};
+use flusher::Flusher;
+use writer::{Job, Message, Writer};
 
 /// The migrations in order, each a file that stays as it is once it has been released. The schema's version, kept in
 /// the file's `user_version`, is how many of them a file has had.
@@ -44,7 +48,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The store in an SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    jobs: mpsc::Sender<Job>,
+    messages: mpsc::Sender<Message>,
     reader: Arc<Mutex<Connection>>,
 }
 
@@ -68,18 +72,20 @@ impl SqliteStore {
         let connection = connect(path).map_err(failed)?;
         migrate(&connection, path)?;
         let reader = Arc::new(Mutex::new(connect(path).map_err(failed)?));
-        let (jobs, queue) = mpsc::channel();
+        let (messages, queue) = mpsc::channel();
+        let no_thread = |error: io::Error| {
+            StoreError::Open(format!("cannot start the threads that write: {error}"))
+        };
+        let flusher = Flusher::start(log(&connection)?, messages.clone()).map_err(no_thread)?;
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || match Writer::new(&connection) {
+            .spawn(move || match Writer::new(&connection, flusher) {
                 Ok(writer) => writer.run(&queue),
                 // Everybody who asks is told that the thread has ended.
                 Err(error) => tracing::error!(%error, "the writing thread cannot start"),
             })
-            .map_err(|error| {
-                StoreError::Open(format!("cannot start the writing thread: {error}"))
-            })?;
-        Ok(Self { jobs, reader })
+            .map_err(no_thread)?;
+        Ok(Self { messages, reader })
     }
 
     /// The path in a `sqlite:PATH` setting.
@@ -91,7 +97,7 @@ impl SqliteStore {
 
     fn send(&self, job: impl FnOnce(answer::Sender) -> Job) -> BoxFuture<'_, answer::Outcome> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.jobs.send(job(answer));
+        let sent = self.messages.send(Message::Job(job(answer)));
         Box::pin(async move {
             let gone = || StoreError::Unavailable("the writing thread has ended".to_owned());
             sent.map_err(|_| gone())?;
@@ -115,6 +121,22 @@ impl SqliteStore {
     }
 }
 
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // If the writing thread has ended, there is nothing to close.
+        let _ = self.messages.send(Message::Close);
+    }
+}
+
+/// The write-ahead log, to be flushed. SQLite keeps it as long as there is a connection. What a process that was killed
+/// had committed and not flushed is flushed now, before anybody acts on it.
+fn log(connection: &Connection) -> Result<File, StoreError> {
+    let path = format!("{}-wal", connection.path().unwrap_or_default());
+    let log = File::options().write(true).open(&path);
+    let flushed = log.and_then(|log| log.sync_data().map(|()| log));
+    flushed.map_err(|error| StoreError::Open(format!("cannot open {path}: {error}")))
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -126,8 +148,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // Fewer, larger checkpoints: up to 16 MB of log.
-    connection.pragma_update(None, "wal_autocheckpoint", 2_000)?;
+    // Fewer, larger checkpoints: up to 32 MB of log.
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     Ok(connection)
 }
 
@@ -166,10 +188,10 @@ impl Store for SqliteStore {
 
     fn published(&self, key: &Key, step: Step) {
         // If the writing thread has ended, the events are published again after the restart.
-        let _ = self.jobs.send(Job::Published {
+        let _ = self.messages.send(Message::Job(Job::Published {
             key: key.clone(),
             step,
-        });
+        }));
     }
 
     fn park(&self, parked: Parked) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -188,7 +210,7 @@ impl Store for SqliteStore {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT function, source, id, step, outbox, intent FROM pending
-                 WHERE at < ?1 ORDER BY at LIMIT ?2",
+                 WHERE at < ?1 ORDER BY intent IS NOT NULL, at LIMIT ?2",
             )?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let unfinished = |row: &Row<'_>| {

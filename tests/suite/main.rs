@@ -25,6 +25,7 @@ mod processes;
 mod publish;
 mod reachable;
 mod registry;
+mod regressions;
 mod saga;
 mod search;
 mod simulation;

@@ -1,7 +1,9 @@
 //! The real functions under seeded faults: no invariant is broken, the same seed is the same run, and the checker
 //! finds what is broken on purpose.
 
-use orderflow::simulate::{self, Bug, Counts, Fault, Rate, Scenario};
+use std::sync::Arc;
+
+use orderflow::simulate::{self, Bug, Counts, Fault, Faults, Rate, Scenario};
 
 /// The rate of every fault.
 const RATE: Rate = Rate::percent(5);
@@ -19,7 +21,7 @@ fn without_faults_every_order_ends() {
 
 #[test]
 fn under_every_fault_no_invariant_is_broken() {
-    let counts = simulate::run_seeds(Scenario::new(0, 16, RATE), 300);
+    let counts = simulate::run_seeds(Scenario::new(0, 16, RATE), 300, &Arc::default());
     let counts = counts.unwrap_or_else(|failure| panic!("{}", simulate::shrink(&failure)));
     println!("{counts}");
     for fault in Fault::ALL {
@@ -37,6 +39,23 @@ fn the_same_seed_is_the_same_run() {
     assert_eq!(counts, must_hold(Scenario::new(7, 50, RATE)));
     let other = must_hold(Scenario::new(8, 50, RATE));
     assert_ne!(counts.fingerprint, other.fingerprint);
+}
+
+/// Publishers of other versions of the application are understood: whatever is new or missing, the orders come to the
+/// same results, and nothing is refused.
+#[test]
+fn an_event_of_another_version_is_taken_the_same() {
+    let plain = must_hold(Scenario::new(3, 60, Rate::percent(0)));
+    let versions = [Fault::NewerVersion, Fault::OlderVersion];
+    for some in [&versions[..1], &versions[1..], &versions] {
+        let counts = must_hold(Scenario {
+            faults: Faults::at(Rate::percent(100)).only(some),
+            ..Scenario::new(3, 60, Rate::percent(0))
+        });
+        assert_eq!(counts.outcomes, plain.outcomes);
+        assert_eq!(counts.parked, 0);
+        assert!(some.iter().all(|fault| counts.injected(*fault) > 0));
+    }
 }
 
 /// How many times each bug is to be found.

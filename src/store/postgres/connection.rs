@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::Instant};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error, error::SqlState};
 
 use super::{
     address::Address,
@@ -11,7 +11,10 @@ use super::{
     statements::Statements,
     tls::Tls,
 };
-use crate::{back_off, entra::TokenCache};
+use crate::{
+    back_off,
+    entra::{TokenCache, token_in},
+};
 
 /// How long making a connection may take, all in all: whoever waits for it has a delivery's time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -83,20 +86,40 @@ impl Gateway {
 
     async fn try_connect(&self) -> Result<Connection, Failure> {
         let mut config = self.address.config.clone();
-        if let Some(tokens) = self.tokens.as_ref().filter(|_| self.address.needs_token()) {
-            let token = tokens.token().await;
-            config.password(token.map_err(|error| Failure::Refused(error.to_string()))?);
+        let tokens = self.tokens.as_ref().filter(|_| self.address.needs_token());
+        let token = match tokens {
+            Some(tokens) => Some(tokens.authorization().await.map_err(no_token)?),
+            None => None,
+        };
+        if let Some(token) = &token {
+            config.password(token_in(token).map_err(no_token)?);
         }
-        let (client, connection) = config
-            .connect(self.tls.clone())
-            .await
-            .map_err(Failure::of_connecting)?;
+        let connected = config.connect(self.tls.clone()).await;
+        let (client, connection) = connected.map_err(|error| {
+            if let (Some(tokens), Some(token)) = (tokens, &token)
+                && is_refusal(&error)
+            {
+                tokens.invalidate(token);
+            }
+            Failure::of_connecting(error)
+        })?;
         // How a connection ends is told to those who wait for an answer.
         let driver = tokio::spawn(async move { drop(connection.await) });
         let connection = Connection { client, driver };
         connection.client.batch_execute(SETTINGS).await?;
         Ok(connection)
     }
+}
+
+fn no_token(error: impl std::fmt::Display) -> Failure {
+    Failure::Refused(error.to_string())
+}
+
+/// Whether the server lets us not in for who we are: another token may do.
+fn is_refusal(error: &Error) -> bool {
+    let code = error.code();
+    code == Some(&SqlState::INVALID_PASSWORD)
+        || code == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
 
 /// A connection, which ends when it is dropped, even if the server no longer answers.

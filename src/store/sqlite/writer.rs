@@ -1,6 +1,7 @@
 //! The thread that writes, and its group commit.
 
 use std::{
+    iter,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
@@ -9,7 +10,8 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    answer::{Outcome, Sender, tell},
+    answer::{Outcome, Sender},
+    flusher::Flusher,
     statements::Statements,
 };
 use crate::{
@@ -20,11 +22,21 @@ use crate::{
     },
 };
 
-/// The most jobs in one transaction: bounds how long the first of them waits.
+/// How much is taken up before it is looked whether the disk is idle: bounds how long the first job waits.
 const MAX_GROUP: usize = 256;
 
 /// How long what nobody waits for may wait for company: it is not worth a flush of its own.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What the writing thread is told.
+pub(super) enum Message {
+    /// Something is to be written.
+    Job(Job),
+    /// The disk is idle.
+    Flushed,
+    /// Nothing more will come.
+    Close,
+}
 
 /// Something to be written.
 pub(super) enum Job {
@@ -53,87 +65,167 @@ struct OwnRow {
 pub(super) struct Writer<'c> {
     connection: &'c Connection,
     statements: Statements<'c>,
+    flusher: Flusher,
+    /// Whether the disk is busy with what was committed last.
+    flushing: bool,
+    /// What nobody waits for and has not been done.
+    unhurried: Vec<Job>,
+    /// What is done in the open transaction, and what came of it.
+    group: Vec<(Job, Receipt)>,
+    /// What is committed, or failed, and not flushed.
+    done: Vec<(Job, Outcome)>,
 }
 
 impl<'c> Writer<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &'c Connection, flusher: Flusher) -> rusqlite::Result<Self> {
+        // A commit leaves the flush to the flusher.
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(Self {
             connection,
             statements: Statements::prepare(connection)?,
+            flusher,
+            flushing: false,
+            unhurried: Vec::new(),
+            group: Vec::new(),
+            done: Vec::new(),
         })
     }
 
-    /// Writes until nobody can send any more.
-    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
-        let mut unhurried = Vec::new();
-        loop {
-            let first = if unhurried.is_empty() {
-                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                queue.recv_timeout(PATIENCE)
-            };
-            let first = match first {
-                Ok(first) => first,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.write(std::mem::take(&mut unhurried));
-                    continue;
+    /// Writes until nothing more will come. What comes in while the disk is busy is done in one open transaction, which is
+    /// committed as soon as the disk is idle: one flush serves many jobs, and none of them waits for it undone.
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Message>) {
+        let mut open = true;
+        while open {
+            let first = if self.waits_for_company() {
+                match queue.recv_timeout(PATIENCE) {
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.commit();
+                        continue;
+                    }
+                    received => received.ok(),
                 }
-                Err(RecvTimeoutError::Disconnected) => return self.write(unhurried),
+            } else {
+                queue.recv().ok()
             };
-            unhurried.push(first);
-            unhurried.extend(queue.try_iter().take(MAX_GROUP - 1));
-            if unhurried.iter().any(Job::is_awaited) || unhurried.len() >= MAX_GROUP {
-                self.write(std::mem::take(&mut unhurried));
+            let first = first.unwrap_or(Message::Close);
+            for message in iter::once(first).chain(queue.try_iter().take(MAX_GROUP)) {
+                match message {
+                    Message::Job(job) => self.take(job),
+                    Message::Flushed => self.flushing = false,
+                    Message::Close => open = false,
+                }
+            }
+            let due = !(self.group.is_empty() && self.done.is_empty())
+                || self.unhurried.len() >= MAX_GROUP;
+            if !open || due && !self.flushing {
+                self.commit();
             }
         }
     }
 
-    /// Writes a group in one transaction. If that fails, each job gets a transaction of its own, so that one
-    /// job's fault is nobody else's.
-    fn write(&mut self, group: Vec<Job>) {
-        let outcomes: Vec<Outcome> = match self.commit(&group) {
-            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
-            Err(error) if group.len() == 1 => vec![Err(error)],
-            Err(_) => group.iter().map(|job| self.commit_alone(job)).collect(),
-        };
-        let answers = group.into_iter().zip(outcomes);
-        tell(
-            answers
-                .filter_map(|(job, outcome)| job.answer(outcome))
-                .collect(),
-        );
+    /// Whether all that is to be done is what nobody waits for.
+    fn waits_for_company(&self) -> bool {
+        !self.unhurried.is_empty() && self.group.is_empty() && !self.flushing
+    }
+
+    /// Does a job now, unless nobody waits for it and there is no transaction that it could join.
+    fn take(&mut self, job: Job) {
+        if !job.is_awaited() && self.group.is_empty() {
+            self.unhurried.push(job);
+            return;
+        }
+        self.join_unhurried();
+        self.join(job);
+    }
+
+    fn join_unhurried(&mut self) {
+        for job in std::mem::take(&mut self.unhurried) {
+            self.join(job);
+        }
+    }
+
+    /// Does a job in the open transaction, or in a new one.
+    fn join(&mut self, job: Job) {
+        let begun = !self.group.is_empty();
+        let receipt = self.guarded(|writer| {
+            if !begun {
+                writer.statements.begin.execute([])?;
+            }
+            writer.run_job(&job)
+        });
+        match receipt {
+            Ok(receipt) => self.group.push((job, receipt)),
+            Err(error) if !begun => self.done.push((job, Err(error))),
+            Err(_) => {
+                self.redo_group();
+                let outcome = self.commit_alone(&job);
+                self.done.push((job, outcome));
+            }
+        }
+    }
+
+    /// Commits what has been done, and has it flushed.
+    fn commit(&mut self) {
+        self.join_unhurried();
+        if !self.group.is_empty() {
+            let committed = self.guarded(|writer| writer.statements.commit.execute([]));
+            match committed {
+                Ok(_) => {
+                    let group = self.group.drain(..);
+                    self.done
+                        .extend(group.map(|(job, receipt)| (job, Ok(receipt))));
+                }
+                Err(error) if self.group.len() == 1 => {
+                    let group = self.group.drain(..);
+                    self.done
+                        .extend(group.map(|(job, _)| (job, Err(error.clone()))));
+                }
+                Err(_) => self.redo_group(),
+            }
+        }
+        let done = self.done.drain(..);
+        let answers: Vec<_> = done
+            .filter_map(|(job, outcome)| job.answer(outcome))
+            .collect();
+        if !answers.is_empty() {
+            self.flushing = self.flusher.flush(answers);
+        }
+    }
+
+    /// The open transaction is lost: each of its jobs gets a transaction of its own, so that one job's fault is nobody
+    /// else's.
+    fn redo_group(&mut self) {
+        for (job, _) in std::mem::take(&mut self.group) {
+            let outcome = self.commit_alone(&job);
+            self.done.push((job, outcome));
+        }
     }
 
     fn commit_alone(&mut self, job: &Job) -> Outcome {
-        let receipts = self.commit(std::slice::from_ref(job))?;
-        Ok(receipts.into_iter().next().unwrap_or_default())
+        self.guarded(|writer| {
+            writer.statements.begin.execute([])?;
+            let receipt = writer.run_job(job)?;
+            writer.statements.commit.execute([])?;
+            Ok(receipt)
+        })
     }
 
-    fn commit(&mut self, group: &[Job]) -> Result<Vec<Receipt>, StoreError> {
-        if group.is_empty() {
-            return Ok(Vec::new());
-        }
-        let run = || -> rusqlite::Result<Vec<Receipt>> {
-            self.statements.begin.execute([])?;
-            let receipts: rusqlite::Result<Vec<_>> =
-                group.iter().map(|job| self.run_job(job)).collect();
-            let receipts = receipts?;
-            self.statements.commit.execute([])?;
-            Ok(receipts)
-        };
+    /// A step of a transaction: when it fails, nothing of the transaction stays.
+    fn guarded<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         // A panicking decision is a bug; it must not take the store away from everybody else.
-        let outcome = catch_unwind(AssertUnwindSafe(run));
+        let error = match catch_unwind(AssertUnwindSafe(|| step(self))) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a decision panicked; this is a bug".to_owned(),
+        };
         if !self.connection.is_autocommit() {
-            // Nothing of the group may stay. If even this fails, the next BEGIN reports it.
+            // If even this fails, the next BEGIN reports it.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        match outcome {
-            Ok(Ok(receipts)) => Ok(receipts),
-            Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
-            Err(_) => Err(StoreError::Unavailable(
-                "a decision panicked; this is a bug".to_owned(),
-            )),
-        }
+        Err(StoreError::Unavailable(error))
     }
 
     fn run_job(&mut self, job: &Job) -> rusqlite::Result<Receipt> {

@@ -15,6 +15,7 @@ every_store! {
     shared_rows_may_depend_on_what_an_earlier_event_has_just_written
     concurrent_events_about_one_order_lose_no_update
     instances_that_change_the_same_rows_lose_no_update
+    instances_that_share_nothing_but_a_hot_row_lose_no_update
     instances_that_take_the_same_event_decide_once
     a_panicking_decision_harms_nobody_else
     ten_instances_may_start_together
@@ -108,6 +109,31 @@ async fn instances_that_change_the_same_rows_lose_no_update(place: Place) {
         assert_eq!(receipt.unwrap().unwrap().answer, Some(Answer::Accepted));
     }
     assert_eq!(look(&*stores[0], 7, &["hot", "warm"]).await, "12/600/300");
+}
+
+async fn instances_that_share_nothing_but_a_hot_row_lose_no_update(place: Place) {
+    let stores = [place.open().await, place.open().await, place.open().await];
+    let running = stores.iter().zip(0..).map(|(store, instance)| {
+        let store: Arc<dyn Store> = store.clone();
+        tokio::spawn(async move {
+            // Many small groups, so that those of different instances meet.
+            for number in 0..60 {
+                let order = order(1_000 * instance + number);
+                for receipt in join_all(["1", "2"].map(|id| {
+                    let task = counting(id, order, &["hot"]);
+                    store.transact(task.boxed())
+                }))
+                .await
+                {
+                    assert_eq!(receipt.unwrap().answer, Some(Answer::Accepted));
+                }
+            }
+        })
+    });
+    for ended in join_all(running.collect::<Vec<_>>()).await {
+        ended.unwrap();
+    }
+    assert_eq!(look(&*stores[0], 0, &["hot"]).await, "2/360");
 }
 
 async fn instances_that_take_the_same_event_decide_once(place: Place) {

@@ -10,15 +10,21 @@ use uuid::Uuid;
 use super::{Place, accepted, at, bytes, order, reminder, run, summary, work::Task};
 
 every_store! {
-    what_is_unfinished_is_listed_oldest_first
+    what_is_unfinished_is_listed_oldest_first_and_effects_last
     a_new_state_takes_back_the_reminder_and_an_inbox_record_does_not
     reminders_come_in_the_order_of_their_time
     orders_are_listed_newest_first_by_status_and_page
     what_is_parked_is_kept_once
 }
 
-async fn what_is_unfinished_is_listed_oldest_first(place: Place) {
+async fn what_is_unfinished_is_listed_oldest_first_and_effects_last(place: Place) {
     let store = place.open().await;
+    let effect = Writes {
+        intent: Some(bytes("effect")),
+        at: at(0),
+        ..accepted()
+    };
+    run(&*store, Task::writing("effect", order(2), effect)).await;
     for (number, id) in ["c", "a", "b"].into_iter().enumerate() {
         let writes = Writes {
             outbox: Some(bytes(id)),
@@ -32,9 +38,9 @@ async fn what_is_unfinished_is_listed_oldest_first(place: Place) {
         unfinished.into_iter().map(|(key, _)| key.id).collect()
     };
     assert_eq!(ids(0, 10).await, [""; 0], "before, not at");
-    assert_eq!(ids(2, 10).await, ["c", "a"]);
-    assert_eq!(ids(10, 10).await, ["c", "a", "b"]);
-    assert_eq!(ids(10, 1).await, ["c"]);
+    assert_eq!(ids(2, 10).await, ["c", "a", "effect"]);
+    assert_eq!(ids(10, 10).await, ["c", "a", "b", "effect"]);
+    assert_eq!(ids(10, 3).await, ["c", "a", "b"]);
 }
 
 async fn a_new_state_takes_back_the_reminder_and_an_inbox_record_does_not(place: Place) {
