@@ -53,7 +53,7 @@ impl Invalid {
     ///
     /// # Errors
     /// The path and the problem of the first field that does not fit.
-    pub fn read_value<T: DeserializeOwned>(root: &str, value: &Value) -> Result<T, Self> {
+    fn read_value<T: DeserializeOwned>(root: &str, value: &Value) -> Result<T, Self> {
         serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
             let path = match (root, path.as_str()) {

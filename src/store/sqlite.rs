@@ -39,7 +39,7 @@ use writer::{Job, Message, Writer};
 /// the file's `user_version`, is how many of them a file has had.
 const MIGRATIONS: [&str; 2] = [
     include_str!("sqlite/migrations/0001_initial.sql"),
-    include_str!("sqlite/migrations/0002_retention.sql"),
+    include_str!("sqlite/migrations/0002_retention_and_pending.sql"),
 ];
 
 /// How long a statement waits for another process that holds the file.

@@ -1,4 +1,4 @@
-//! How the writing thread answers those who wait for it.
+//! How those who wait for a group are answered, once it is flushed.
 //!
 //! Waking a task from another thread costs a call into the kernel. So the first who waits for a group gets the answers
 //! of the whole group, and passes the others on from its own thread, where it is cheap.
