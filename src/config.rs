@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use url::Url;
+use uuid::Uuid;
 
-use crate::{sales::Catalog, store::postgres};
+use crate::{entra::Identity, sales::Catalog, store::postgres};
 
 /// Where settings come from: the environment, or a map in tests.
 pub type Source<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -81,8 +82,9 @@ pub struct Settings {
     pub topic_endpoint: Url,
     /// `EVENTGRID_TOPIC_KEY`: its access key; Entra ID is used without it.
     pub topic_key: Option<Secret>,
-    /// Whether `IDENTITY_ENDPOINT` is set, so that there is a managed identity.
-    pub managed_identity: bool,
+    /// Who this process is to Entra ID: a managed identity where `IDENTITY_ENDPOINT` is set, the user-assigned one of
+    /// `AZURE_CLIENT_ID` if there is that.
+    pub identity: Identity,
     /// `STORE_URL`: where the state lives.
     pub store: StoreUrl,
     /// `PAYMENT_PROVIDER`: who moves money; nobody when unset.
@@ -136,21 +138,46 @@ impl Settings {
                 }
             })
             .ok();
-        match (port, endpoint, store, payments, catalog) {
-            (Some(port), Some(topic_endpoint), Some(store), Some(payments), Some(catalog)) => {
-                Ok(Self {
-                    port,
-                    topic_endpoint,
-                    topic_key: set("EVENTGRID_TOPIC_KEY").map(Secret::new),
-                    managed_identity: set("IDENTITY_ENDPOINT").is_some(),
-                    store,
-                    payments,
-                    catalog,
-                })
-            }
+        let identity = identity(&set)
+            .map_err(|problem| take("AZURE_CLIENT_ID", problem))
+            .ok();
+        match (port, endpoint, identity, store, payments, catalog) {
+            (
+                Some(port),
+                Some(topic_endpoint),
+                Some(identity),
+                Some(store),
+                Some(payments),
+                Some(catalog),
+            ) => Ok(Self {
+                port,
+                topic_endpoint,
+                topic_key: set("EVENTGRID_TOPIC_KEY").map(Secret::new),
+                identity,
+                store,
+                payments,
+                catalog,
+            }),
             _ => Err(ConfigError(problems)),
         }
     }
+}
+
+/// The SDK does not look at `AZURE_CLIENT_ID` for a managed identity.
+fn identity(set: &dyn Fn(&str) -> Option<String>) -> Result<Identity, String> {
+    if set("IDENTITY_ENDPOINT").is_none() {
+        return Ok(Identity::DeveloperTools);
+    }
+    let client_id = set("AZURE_CLIENT_ID").map(|id| id.trim().to_owned());
+    if let Some(id) = client_id
+        .as_deref()
+        .filter(|id| Uuid::try_parse(id).is_err())
+    {
+        return Err(format!(
+            "must be the client id of a user-assigned identity, a UUID, got {id:?}"
+        ));
+    }
+    Ok(Identity::Managed { client_id })
 }
 
 /// The payment provider's settings, or which of them are wrong.
@@ -336,6 +363,29 @@ mod tests {
             );
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_client_id_chooses_among_the_identities_that_the_platform_gives() {
+        let with = |settings: &[(&str, &str)]| read(&[&GOOD[..], settings].concat());
+        let endpoint = ("IDENTITY_ENDPOINT", "http://127.0.0.1:41741/msi/token");
+        let id = "0199c0de-0000-7000-8000-000000000001";
+        let identity = |client_id: Option<&str>| Identity::Managed {
+            client_id: client_id.map(str::to_owned),
+        };
+        for (settings, expected) in [
+            (&[][..], Identity::DeveloperTools),
+            (&[("AZURE_CLIENT_ID", id)], Identity::DeveloperTools),
+            (&[endpoint], identity(None)),
+            (&[endpoint, ("AZURE_CLIENT_ID", id)], identity(Some(id))),
+        ] {
+            assert_eq!(with(settings).unwrap().identity, expected);
+        }
+        let error = with(&[endpoint, ("AZURE_CLIENT_ID", "orderflow-identity")]).unwrap_err();
+        assert!(
+            error.to_string().contains("must be the client id"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use azure_core::{
 };
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId,
 };
 use futures_util::{
     FutureExt,
@@ -34,6 +35,19 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What goes before a token in the header.
 const SCHEME: &str = "Bearer ";
+
+/// Who this process is to Entra ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// An identity that the platform gives this process, where it sets `IDENTITY_ENDPOINT` (which the SDK reads itself).
+    Managed {
+        /// The client id of a user-assigned identity. Without it the system-assigned one is asked for, and an app that
+        /// has none gets no token.
+        client_id: Option<String>,
+    },
+    /// Whoever is logged in with `az` or `azd`.
+    DeveloperTools,
+}
 
 /// A token and how long it is good for. `Debug` does not show it.
 #[derive(Debug, Clone)]
@@ -96,6 +110,7 @@ pub trait TokenSource: Send + Sync + 'static {
 
 struct ManagedIdentity {
     client: reqwest::Client,
+    client_id: Option<String>,
     scope: &'static str,
 }
 
@@ -104,6 +119,7 @@ impl TokenSource for ManagedIdentity {
         // A credential object keeps its token until five minutes before the end, even one that was refused, so
         // each acquisition takes a fresh object. Only the connections are shared.
         let options = ManagedIdentityCredentialOptions {
+            user_assigned_id: self.client_id.clone().map(UserAssignedId::ClientId),
             client_options: ClientOptions {
                 transport: Some(Transport::new(Arc::new(self.client.clone()))),
                 retry: RetryOptions::none(),
@@ -185,23 +201,25 @@ impl TokenCache {
         }
     }
 
-    /// The identity that the platform gives this process, where it sets `IDENTITY_ENDPOINT` (which the SDK reads
-    /// itself). `scope` is the audience of the tokens with `/.default` behind it.
-    pub fn managed_identity(scope: &'static str) -> Result<TokenCache, TokenError> {
-        // The endpoint is on this machine, so no proxy.
-        let client = http_client::builder()
-            .no_proxy()
-            .build()
-            .map_err(TokenError::new)?;
-        let source = ManagedIdentity { client, scope };
-        Ok(TokenCache::new(source, MANAGED_IDENTITY_LIMIT))
-    }
-
-    /// Whoever is logged in with `az` or `azd`.
-    pub fn developer_tools(scope: &'static str) -> Result<TokenCache, TokenError> {
-        let credential = DeveloperToolsCredential::new(None)?;
-        let source = DeveloperTools { credential, scope };
-        Ok(TokenCache::new(source, DEVELOPER_TOOLS_LIMIT))
+    /// Tokens of an identity. `scope` is their audience with `/.default` behind it.
+    pub fn of(identity: &Identity, scope: &'static str) -> Result<TokenCache, TokenError> {
+        match identity {
+            Identity::Managed { client_id } => {
+                // The endpoint is on this machine, so no proxy.
+                let client = http_client::builder().no_proxy().build();
+                let source = ManagedIdentity {
+                    client: client.map_err(TokenError::new)?,
+                    client_id: client_id.clone(),
+                    scope,
+                };
+                Ok(TokenCache::new(source, MANAGED_IDENTITY_LIMIT))
+            }
+            Identity::DeveloperTools => {
+                let credential = DeveloperToolsCredential::new(None)?;
+                let source = DeveloperTools { credential, scope };
+                Ok(TokenCache::new(source, DEVELOPER_TOOLS_LIMIT))
+            }
+        }
     }
 
     /// The value of `Authorization`, at once while a token is valid, else as soon as one has come.

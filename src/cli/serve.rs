@@ -9,7 +9,7 @@ use crate::{
     config::{self, PaymentProvider, Settings, StoreUrl},
     effects::{Simulated, Stripe},
     engine::{Effects, Engine, Swept, SystemClock},
-    entra::{TokenCache, TokenError},
+    entra::TokenCache,
     handler,
     publish::{BatchingPublisher, Credential, EventGridPublisher, Publisher},
     store::{
@@ -110,22 +110,14 @@ async fn open(settings: &Settings) -> Result<Arc<dyn Store>, String> {
         }
         StoreUrl::Postgres(address) => {
             let tokens = if address.needs_token() {
-                Some(tokens(settings).map_err(|error| format!("STORE_URL: {error}"))?)
+                let tokens = TokenCache::of(&settings.identity, TOKEN_SCOPE);
+                Some(tokens.map_err(|error| format!("STORE_URL: {error}"))?)
             } else {
                 None
             };
             let opened = PostgresStore::open(*address, tokens).await;
             Ok(Arc::new(opened.map_err(line)?))
         }
-    }
-}
-
-/// Tokens for the database.
-fn tokens(settings: &Settings) -> Result<TokenCache, TokenError> {
-    if settings.managed_identity {
-        TokenCache::managed_identity(TOKEN_SCOPE)
-    } else {
-        TokenCache::developer_tools(TOKEN_SCOPE)
     }
 }
 
@@ -144,8 +136,7 @@ fn effects(payments: &PaymentProvider) -> Result<Arc<dyn Effects>, String> {
 fn publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, String> {
     let credential = match &settings.topic_key {
         Some(key) => Credential::access_key(key.reveal()),
-        None if settings.managed_identity => Credential::managed_identity(),
-        None => Credential::developer_tools(),
+        None => Credential::entra(&settings.identity),
     };
     let setting = if settings.topic_key.is_some() {
         "EVENTGRID_TOPIC_KEY"

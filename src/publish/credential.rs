@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
-use crate::entra::{TokenCache, TokenError, sensitive};
+use crate::entra::{Identity, TokenCache, TokenError, sensitive};
 
 /// The audience of Event Grid's data plane.
 const SCOPE: &str = "https://eventgrid.azure.net/.default";
@@ -22,14 +22,9 @@ impl Credential {
         sensitive(key.trim().to_owned()).map(Credential::AccessKey)
     }
 
-    /// The identity that the platform gives this process.
-    pub fn managed_identity() -> Result<Credential, TokenError> {
-        TokenCache::managed_identity(SCOPE).map(Credential::Entra)
-    }
-
-    /// Whoever is logged in with `az` or `azd`.
-    pub fn developer_tools() -> Result<Credential, TokenError> {
-        TokenCache::developer_tools(SCOPE).map(Credential::Entra)
+    /// An identity of Entra ID.
+    pub fn entra(identity: &Identity) -> Result<Credential, TokenError> {
+        TokenCache::of(identity, SCOPE).map(Credential::Entra)
     }
 
     /// The header that goes with a request.

@@ -23,7 +23,7 @@ use futures_util::{
     future::{BoxFuture, join_all},
 };
 use orderflow::{
-    entra::{Token, TokenCache, TokenError, TokenSource},
+    entra::{Identity, Token, TokenCache, TokenError, TokenSource},
     publish::{
         BatchingPublisher, Credential, EndpointError, EventGridPublisher, MAX_IN_FLIGHT,
         PublishError, Publisher,
@@ -759,8 +759,11 @@ async fn only_the_refused_token_is_forgotten() {
     assert_eq!(cache.authorization().await.unwrap(), "Bearer token-2");
 }
 
+/// The client id of the only identity that [`identity_endpoint`] has.
+pub const CLIENT_ID: &str = "0199c0de-0000-7000-8000-0000000000c1";
+
 /// The identity endpoint of App Service and Functions: what the SDK asks for and what it wants to hear. It issues
-/// `managed-token` for one audience.
+/// `managed-token` for one audience. As in an app without a system-assigned identity, the client id must be named.
 pub async fn identity_endpoint(audience: &'static str) -> SocketAddr {
     let issue = async move |Query(query): Query<HashMap<String, String>>,
                             headers: HeaderMap|
@@ -771,6 +774,7 @@ pub async fn identity_endpoint(audience: &'static str) -> SocketAddr {
             && query
                 .get("resource")
                 .is_some_and(|resource| resource == audience)
+            && query.get("client_id").is_some_and(|id| id == CLIENT_ID)
             && headers
                 .get("x-identity-header")
                 .is_some_and(|header| header == "identity-secret");
@@ -797,7 +801,10 @@ async fn managed_identity_publishes_with_the_platform_s_token() {
         reason = "tells the two processes of this test apart"
     )]
     if let Ok(endpoint) = std::env::var(TOPIC) {
-        let credential = Credential::managed_identity().unwrap();
+        let credential = Credential::entra(&Identity::Managed {
+            client_id: Some(CLIENT_ID.to_owned()),
+        })
+        .unwrap();
         let publisher = EventGridPublisher::new(&endpoint, credential).unwrap();
         return publisher.publish(vec![event("1")], BUDGET).await.unwrap();
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     postgres_server::{PostgresServer, execute, number},
     processes::output,
-    publish::identity_endpoint,
+    publish::{CLIENT_ID, identity_endpoint},
     support::eventually,
 };
 
@@ -134,7 +134,8 @@ async fn a_token_of_the_managed_identity_is_the_password_where_there_is_none() {
         command
             .env("STORE_URL", &without_password)
             .env("SSL_CERT_FILE", authority)
-            .env("IDENTITY_ENDPOINT", format!("http://{identity}/msi/token"));
+            .env("IDENTITY_ENDPOINT", format!("http://{identity}/msi/token"))
+            .env("AZURE_CLIENT_ID", CLIENT_ID);
         command
     };
     let (_process, _) = running(|port| {
