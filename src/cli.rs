@@ -2,8 +2,10 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are what --help prints")]
 
+mod canary;
 mod check;
 mod dev;
+mod doctor;
 mod fire;
 mod package;
 mod serve;
@@ -68,6 +70,28 @@ enum Command {
         write: bool,
     },
 
+    /// Send an order that is marked as a test through a running application, and wait until every service has answered
+    ///
+    /// It shows that the application, its topic, its database and every event subscription work together. Every service
+    /// takes part and declines, so nothing is charged, reserved or shipped; the order ends as cancelled, with the
+    /// reason testOrder. ORDERFLOW_FUNCTION_KEY in the environment is sent as the function key.
+    ///
+    /// For example `orderflow canary --to https://APP.azurewebsites.net`. Exits with 1 when a service has not
+    /// answered, and names it.
+    Canary(canary::Canary),
+
+    /// Look at this machine, or at a deployed app's settings, and name what is missing or contradictory
+    ///
+    /// Looks at the settings, host.json and the functions' folders, then asks the topic (which gets an event of a type
+    /// that nobody subscribes to), the database, and the clock. Each thing found has its fix. Nothing is changed.
+    ///
+    /// For a deployed app:
+    /// `az functionapp config appsettings list -n APP -g GROUP -o json > settings.json`,
+    /// `az functionapp show -n APP -g GROUP -o json > app.json`,
+    /// `orderflow doctor --from settings.json --from app.json --folder dist`.
+    /// Exits with 1 when there is a fault; doubts alone are none.
+    Doctor(doctor::Doctor),
+
     /// Send a sample event, as Event Grid would
     ///
     /// For example `orderflow fire OrderPlaced --order 0199c0de-0000-7000-8000-00000000002a`.
@@ -96,6 +120,8 @@ pub fn run() -> ExitCode {
         Command::Grid(grid) => block_on(dev::run_grid(grid)),
         Command::Package { out, binary } => package::run(&out, binary),
         Command::Check { write } => check::run(write),
+        Command::Canary(canary) => block_on(canary::run(canary)),
+        Command::Doctor(doctor) => block_on(doctor::run(doctor)),
         Command::Fire(fire) => block_on(fire::run(fire)),
         Command::Simulate(simulate) => simulate::run(&simulate),
     };

@@ -16,6 +16,22 @@ const DEFAULT_PORT: u16 = 8080;
 /// Where Stripe's API is.
 const STRIPE_API_BASE: &str = "https://api.stripe.com";
 
+/// Every variable that is read, here or by what the program is built of.
+pub const NAMES: [&str; 12] = [
+    "AZURE_CLIENT_ID",
+    "CATALOG_FILE",
+    "EVENTGRID_TOPIC_ENDPOINT",
+    "EVENTGRID_TOPIC_KEY",
+    "FUNCTIONS_CUSTOMHANDLER_PORT",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "PAYMENT_PROVIDER",
+    "RUST_LOG",
+    "STORE_URL",
+    "STRIPE_API_BASE",
+    "STRIPE_API_KEY",
+];
+
 /// A value that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -98,10 +114,23 @@ pub struct Settings {
 #[error("{}", .0.join("; "))]
 pub struct ConfigError(Vec<String>);
 
+impl ConfigError {
+    /// What is wrong with each setting: its name, a colon, and what it must be.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
 /// The process's environment as a source.
 pub fn environment(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is where settings are read")]
     std::env::var(name).ok()
+}
+
+/// `ORDERFLOW_FUNCTION_KEY`: what `orderflow canary` shows to a deployed app. Not a setting of the application.
+pub fn function_key(source: Source<'_>) -> Option<Secret> {
+    let key = source("ORDERFLOW_FUNCTION_KEY").filter(|key| !key.trim().is_empty());
+    key.map(Secret::new)
 }
 
 impl Settings {

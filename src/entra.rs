@@ -90,9 +90,11 @@ pub(crate) fn token_in(authorization: &HeaderValue) -> Result<&str, TokenError> 
 pub struct TokenError(String);
 
 impl TokenError {
-    /// An error that says `reason`, or as much of it as fits on a few lines.
+    /// An error that says `reason` in one line, or as much of it as fits there.
     pub fn new(reason: impl fmt::Display) -> TokenError {
-        TokenError(reason.to_string().chars().take(500).collect())
+        let reason = reason.to_string();
+        let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        TokenError(line.chars().take(500).collect())
     }
 }
 
@@ -125,7 +127,6 @@ impl TokenSource for ManagedIdentity {
                 retry: RetryOptions::none(),
                 ..ClientOptions::default()
             },
-            ..ManagedIdentityCredentialOptions::default()
         };
         async move {
             let credential = ManagedIdentityCredential::new(Some(options))?;

@@ -11,7 +11,7 @@ mod credential;
 mod event_grid;
 
 pub use batching::{BatchingPublisher, MAX_IN_FLIGHT};
-pub use credential::Credential;
+pub use credential::{Credential, TOKEN_SCOPE};
 pub use event_grid::{EndpointError, EventGridPublisher};
 
 /// Where outgoing events go.

@@ -33,6 +33,17 @@ pub struct Key {
     pub function: String,
 }
 
+/// What a store's file or database has been set up for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    /// Where it is, for people; without a password.
+    pub at: String,
+    /// The schema's version; 0 when it has none yet.
+    pub has: usize,
+    /// The version that this program brings it to.
+    pub known: usize,
+}
+
 /// When a piece of work may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {

@@ -134,6 +134,14 @@ fn effects(payments: &PaymentProvider) -> Result<Arc<dyn Effects>, String> {
 }
 
 fn publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, String> {
+    Ok(Arc::new(BatchingPublisher::new(Arc::new(topic(settings)?))))
+}
+
+/// The topic, with what it wants to see of us.
+///
+/// # Errors
+/// One line: a setting is at fault.
+pub(super) fn topic(settings: &Settings) -> Result<EventGridPublisher, String> {
     let credential = match &settings.topic_key {
         Some(key) => Credential::access_key(key.reveal()),
         None => Credential::entra(&settings.identity),
@@ -144,7 +152,6 @@ fn publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, String> {
         "Entra ID"
     };
     let credential = credential.map_err(|error| format!("{setting}: {error}"))?;
-    let publisher = EventGridPublisher::new(settings.topic_endpoint.as_str(), credential)
-        .map_err(|error| format!("EVENTGRID_TOPIC_ENDPOINT: {error}"))?;
-    Ok(Arc::new(BatchingPublisher::new(Arc::new(publisher))))
+    EventGridPublisher::new(settings.topic_endpoint.as_str(), credential)
+        .map_err(|error| format!("EVENTGRID_TOPIC_ENDPOINT: {error}"))
 }

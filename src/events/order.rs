@@ -41,6 +41,9 @@ pub struct NewOrder {
     /// The payment provider's token for the means of payment, such as `tok_visa`.
     #[serde(deserialize_with = "text")]
     pub payment_method: String,
+    /// A test of a deployment: every service takes part and declines, so nothing is charged, reserved or shipped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
 }
 
 impl NewOrder {
@@ -52,6 +55,7 @@ impl NewOrder {
             currency,
             ship_to,
             payment_method,
+            test,
         } = self;
         Order {
             order_id,
@@ -60,6 +64,7 @@ impl NewOrder {
             currency,
             ship_to,
             payment_method,
+            test,
         }
     }
 }
@@ -82,6 +87,9 @@ pub struct Order {
     /// The payment provider's token for the means of payment, such as `tok_visa`.
     #[serde(deserialize_with = "text")]
     pub payment_method: String,
+    /// A test of a deployment: every service takes part and declines, so nothing is charged, reserved or shipped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
 }
 
 /// Who buys.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ReasonCode {
+    /// The order is a test of a deployment.
+    TestOrder,
     /// The article is not on the price list.
     UnknownSku,
     /// A line's price differs from the price list.

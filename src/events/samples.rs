@@ -60,6 +60,7 @@ pub fn order(order_id: OrderId) -> Order {
             country: code("DE"),
         },
         payment_method: "tok_visa".to_owned(),
+        test: false,
     }
 }
 

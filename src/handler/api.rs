@@ -79,7 +79,10 @@ async fn place(
     let (headers, body) = body::split(request).await?;
     let order_id = order_id(&headers)?;
     let order = new_order(&headers, &body)?.with_id(order_id);
-    check_prices(engine.catalog(), &order)?;
+    // A test of a deployment does not know its price list, and is never billed.
+    if !order.test {
+        check_prices(engine.catalog(), &order)?;
+    }
     let case = given(
         order_id,
         OrderPlaced {

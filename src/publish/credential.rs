@@ -4,8 +4,8 @@ use axum::http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::entra::{Identity, TokenCache, TokenError, sensitive};
 
-/// The audience of Event Grid's data plane.
-const SCOPE: &str = "https://eventgrid.azure.net/.default";
+/// The audience of Event Grid's data plane, as a scope.
+pub const TOKEN_SCOPE: &str = "https://eventgrid.azure.net/.default";
 
 /// What proves to the topic that we may publish. `Debug` shows no secret.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Credential {
 
     /// An identity of Entra ID.
     pub fn entra(identity: &Identity) -> Result<Credential, TokenError> {
-        TokenCache::of(identity, SCOPE).map(Credential::Entra)
+        TokenCache::of(identity, TOKEN_SCOPE).map(Credential::Entra)
     }
 
     /// The header that goes with a request.

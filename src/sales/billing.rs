@@ -49,6 +49,13 @@ pub fn bill(
     if state.is_some() {
         return Verdict::Ignore("already billed or refused");
     }
+    if order.test {
+        return reject(
+            order.order_id,
+            ReasonCode::TestOrder,
+            "a test is not billed",
+        );
+    }
     match invoice(context, order) {
         Ok(invoice) => {
             let bill = Bill {
@@ -272,6 +279,12 @@ mod tests {
         for prices in catalog.prices.values_mut() {
             prices.insert(line(1, 1).sku, amount(unit_amount));
         }
+    }
+
+    #[test]
+    fn a_test_is_never_billed() {
+        let rejected = billed(|_| {}, |order| order.test = true);
+        assert_eq!(rejected["reasonCode"], "testOrder");
     }
 
     #[test]

@@ -241,7 +241,7 @@ pub fn note<E: Notable>(
     view.announce(context, before)
 }
 
-/// A customer's order, under the id that it got.
+/// A customer's order, under the id that it got. A test is cancelled at once.
 pub fn place(
     context: &Context<'_>,
     state: Option<&OrderView>,
@@ -264,6 +264,23 @@ pub fn place(
         return Verdict::Ignore("already placed");
     };
     decision.events.push(Outgoing::once(placed));
+    if order.test {
+        // The cancellation reaches the services that hear nothing of an order that is not billed.
+        let request = CancelRequest {
+            order_id: order.order_id,
+            requested_by: CancelRequester::Customer,
+            reason_code: ReasonCode::TestOrder,
+        };
+        // It follows what it cancels, in the history too.
+        let context = Context {
+            time: context.time + Duration::microseconds(1),
+            ..context
+        };
+        if let Verdict::Accept(cancelled) = cancel(&context, Some(&decision.state), &request) {
+            decision.state = cancelled.state;
+            decision.events.extend(cancelled.events);
+        }
+    }
     Verdict::Accept(decision)
 }
 

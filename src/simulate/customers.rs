@@ -265,6 +265,7 @@ fn order(number: u64, random: &mut Random) -> Option<Order> {
             country: country.to_owned().try_into().ok()?,
         },
         payment_method: payment_method.to_owned(),
+        test: false,
     })
 }
 

@@ -37,7 +37,7 @@ use crate::{
 };
 
 use super::{
-    Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Step, Store, StoreError, Work,
+    Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Schema, Step, Store, StoreError, Work,
 };
 pub use address::Address;
 use connection::{Gateway, Link};
@@ -79,6 +79,18 @@ impl PostgresStore {
         }
         let reader = Mutex::new(Link::new(gateway));
         Ok(Self { jobs, reader })
+    }
+
+    /// Looks whether [`PostgresStore::open`] would succeed, and leaves everything as it is. A server that is away is
+    /// not waited for.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] as for `open`, and when there is no schema and the user may not make one.
+    pub async fn probe(address: Address, tokens: Option<TokenCache>) -> Result<Schema, StoreError> {
+        let gateway = Gateway::new(address, tokens).map_err(StoreError::Open)?;
+        let connection = gateway.connect().await;
+        let connection = connection.map_err(|failure| StoreError::Open(failure.into_reason()))?;
+        migrations::probe(&connection.client).await
     }
 
     fn send(&self, job: impl FnOnce(job::Sender) -> Job) -> BoxFuture<'_, job::Outcome> {

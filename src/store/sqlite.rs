@@ -20,7 +20,9 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, named_params, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, named_params, params,
+};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -30,7 +32,7 @@ use crate::{
 };
 
 use super::{
-    Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Step, Store, StoreError, Work,
+    Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Schema, Step, Store, StoreError, Work,
 };
 use flusher::Flusher;
 use writer::{Job, Message, Writer};
@@ -86,6 +88,38 @@ impl SqliteStore {
             })
             .map_err(no_thread)?;
         Ok(Self { messages, reader })
+    }
+
+    /// Looks whether [`SqliteStore::open`] would succeed, and leaves everything as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] as for `open`.
+    pub fn probe(path: &Path) -> Result<Schema, StoreError> {
+        let at = path.display().to_string();
+        let failed = |error: String| StoreError::Open(format!("cannot open {at}: {error}"));
+        let known = MIGRATIONS.len();
+        if !path.exists() {
+            // It would be made, with its folder.
+            let existing = path.ancestors().skip(1).find(|folder| folder.exists());
+            let folder = existing.filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            let trial = folder.join(format!(".orderflow-probe-{}", std::process::id()));
+            File::create_new(&trial)
+                .and_then(|_| std::fs::remove_file(&trial))
+                .map_err(|error| failed(format!("{}: {error}", folder.display())))?;
+            return Ok(Schema { at, has: 0, known });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags);
+        let version = connection.and_then(|connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            // Whether it may be written to shows only in the lock.
+            connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?;
+            connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+        });
+        let version = version.map_err(|error| failed(error.to_string()))?;
+        let has = MIGRATIONS.len() - missing(version, path)?.len();
+        Ok(Schema { at, has, known })
     }
 
     /// The path in a `sqlite:PATH` setting.
@@ -164,21 +198,27 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let version: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed)?;
-    let known = usize::try_from(version).ok();
-    let Some(missing) = known.and_then(|version| MIGRATIONS.get(version..)) else {
-        return Err(StoreError::Open(format!(
-            "{} has schema version {version}, this program knows up to {}; use a newer version",
-            path.display(),
-            MIGRATIONS.len()
-        )));
-    };
-    for (version, migration) in (version + 1..).zip(missing) {
+    for (version, migration) in (version + 1..).zip(missing(version, path)?) {
         connection.execute_batch(migration).map_err(failed)?;
         connection
             .pragma_update(None, "user_version", version)
             .map_err(failed)?;
     }
     connection.execute_batch("COMMIT").map_err(failed)
+}
+
+/// The migrations that a file of a version has not had.
+fn missing(version: i64, path: &Path) -> Result<&'static [&'static str], StoreError> {
+    let known = usize::try_from(version).ok();
+    known
+        .and_then(|version| MIGRATIONS.get(version..))
+        .ok_or_else(|| {
+            StoreError::Open(format!(
+                "{} has schema version {version}, this program knows up to {}; use a newer version",
+                path.display(),
+                MIGRATIONS.len()
+            ))
+        })
 }
 
 impl Store for SqliteStore {

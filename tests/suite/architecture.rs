@@ -62,7 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("artifacts", &["cloud_event", "events", "functions"]),
-    ("config", &["sales", "store"]),
+    ("config", &["entra", "sales", "store"]),
     ("telemetry", &["config"]),
 ];
 

@@ -26,16 +26,7 @@ pub fn orderflow(arguments: &[&str]) -> Command {
         .kill_on_drop(true);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // Nothing of the machine's own settings may leak in.
-    for name in [
-        "STORE_URL",
-        "EVENTGRID_TOPIC_ENDPOINT",
-        "EVENTGRID_TOPIC_KEY",
-        "CATALOG_FILE",
-        "PAYMENT_PROVIDER",
-        "STRIPE_API_KEY",
-        "STRIPE_API_BASE",
-        "RUST_LOG",
-    ] {
+    for name in orderflow::config::NAMES {
         command.env_remove(name);
     }
     command

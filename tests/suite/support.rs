@@ -51,6 +51,15 @@ pub struct Topic {
 }
 
 impl Topic {
+    /// A topic, and its endpoint.
+    pub async fn start() -> (Arc<Self>, String) {
+        let topic = Arc::new(Self::default());
+        let routes = Router::new()
+            .route("/api/events", post(Self::publish))
+            .with_state(topic.clone());
+        (topic, format!("{}/api/events", listen(routes).await))
+    }
+
     #[expect(clippy::unused_async, reason = "a handler of axum")]
     async fn publish(
         State(topic): State<Arc<Self>>,
@@ -236,11 +245,7 @@ impl Handler {
         world: Arc<World>,
         effects: Arc<dyn Effects>,
     ) -> Self {
-        let topic = Arc::new(Topic::default());
-        let routes = Router::new()
-            .route("/api/events", post(Topic::publish))
-            .with_state(topic.clone());
-        let endpoint = format!("{}/api/events", listen(routes).await);
+        let (topic, endpoint) = Topic::start().await;
         let publisher =
             EventGridPublisher::new(&endpoint, Credential::access_key(KEY).unwrap()).unwrap();
         let publisher = Arc::new(BatchingPublisher::new(Arc::new(publisher)));

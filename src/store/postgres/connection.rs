@@ -77,7 +77,7 @@ impl Gateway {
     }
 
     /// A new connection, or why there is none: [`Failure::Lost`] if there may be one in a moment.
-    async fn connect(&self) -> Result<Connection, Failure> {
+    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         let late = || Failure::Lost(format!("no connection within {CONNECT_LIMIT:?}"));
         tokio::time::timeout(CONNECT_LIMIT, self.try_connect())
             .await

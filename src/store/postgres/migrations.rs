@@ -6,7 +6,7 @@
 use tokio_postgres::{Client, Error};
 
 use super::failure::describe;
-use crate::store::StoreError;
+use crate::store::{Schema, StoreError};
 
 /// The migrations in order; the schema's version is how many of them a database has had.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
@@ -47,6 +47,32 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), StoreError> {
             .map_err(failed)?;
     }
     transaction.commit().await.map_err(failed)
+}
+
+/// Which version the schema has, and whether it could be made if there is none.
+pub(super) async fn probe(client: &Client) -> Result<Schema, StoreError> {
+    const ABOUT: &str = "SELECT current_setting('server_version'), current_database(),
+        has_database_privilege(current_database(), 'CREATE')";
+    let failed =
+        |error: Error| StoreError::Open(format!("cannot look at the schema: {}", describe(&error)));
+    let about = client.query_one(ABOUT, &[]).await.map_err(failed)?;
+    let column = |index| about.try_get::<_, String>(index).map_err(failed);
+    let (server, database) = (column(0)?, column(1)?);
+    let may_create: bool = about.try_get(2).map_err(failed)?;
+    let version = version(client).await.map_err(failed)?;
+    let has = MIGRATIONS.len() - pending(version)?.len();
+    let exists = client.query_one(SCHEMA_EXISTS, &[]).await;
+    let exists: bool = exists.and_then(|row| row.try_get(0)).map_err(failed)?;
+    if !exists && !may_create {
+        return Err(StoreError::Open(format!(
+            "there is no schema orderflow in the database {database}, and this user may not make it;              GRANT CREATE ON DATABASE {database} TO the user, or make the schema for it"
+        )));
+    }
+    Ok(Schema {
+        at: format!("PostgreSQL {server}, database {database}"),
+        has,
+        known: MIGRATIONS.len(),
+    })
 }
 
 async fn version(client: &Client) -> Result<i32, Error> {
