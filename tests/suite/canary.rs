@@ -36,7 +36,10 @@ async fn a_test_order_reaches_every_service_and_none_of_them_does_anything() {
         let said = history.iter().filter(|entry| entry["event"] == answer);
         assert_eq!(said.count(), 1, "{answer}: {view:#}");
     }
-    assert!(handler.world.performed().is_empty(), "nobody outside was called");
+    assert!(
+        handler.world.performed().is_empty(),
+        "nobody outside was called"
+    );
     // The same order without the mark is refused: its article is on no price list.
     order["test"] = json!(false);
     handler

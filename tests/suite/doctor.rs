@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use axum::{Router, http::header::DATE, routing::any};
 use orderflow::artifacts;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
     postgres_server::PostgresServer,
@@ -137,188 +138,198 @@ async fn a_deployed_app_is_examined_by_its_export() {
     assert_healthy(examined_app(&settings, &nested).await);
 }
 
+/// A setting, what it is set to instead, and what is to be found then.
+type Setting = (
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const SETTINGS: &[Setting] = &[
+    (
+        "EVENTGRID_TOPIC_ENDPOINT",
+        None,
+        "FAULT",
+        "settings",
+        "is not set",
+    ),
+    (
+        "EVENTGRID_TOPIC_ENDPOINT",
+        Some("http://127.0.0.1:6500/api/events"),
+        "FAULT",
+        "settings",
+        "nobody listens there",
+    ),
+    (
+        "EVENTGRID_TOPIC_ENDPOINT",
+        Some("https://orders.westeurope-1.eventgrid.azure.net"),
+        "doubt",
+        "settings",
+        "has the path /",
+    ),
+    (
+        "EVENTGRID_TOPIC_KEY",
+        Some("hunter2"),
+        "doubt",
+        "settings",
+        "refuses it",
+    ),
+    (
+        "EVENTGRID_ENDPOINT",
+        Some("hunter2"),
+        "doubt",
+        "settings",
+        "nothing reads EVENTGRID_ENDPOINT",
+    ),
+    (
+        "STORE_URL",
+        Some("sqlite:orders.db"),
+        "FAULT",
+        "settings",
+        "kept by one instance alone",
+    ),
+    (
+        "STORE_URL",
+        Some("memory:"),
+        "FAULT",
+        "settings",
+        "kept by one instance alone",
+    ),
+    (
+        "STORE_URL",
+        Some("postgres://orderflow:hunter2@orders.example.com/orderflow"),
+        "doubt",
+        "settings",
+        "has a password",
+    ),
+    (
+        "STORE_URL",
+        Some("mysql://hunter2@x"),
+        "FAULT",
+        "settings",
+        "must be postgres://",
+    ),
+    (
+        "PAYMENT_PROVIDER",
+        None,
+        "doubt",
+        "settings",
+        "nobody is charged",
+    ),
+    (
+        "PAYMENT_PROVIDER",
+        Some("simulated"),
+        "doubt",
+        "settings",
+        "the key is not used",
+    ),
+    (
+        "STRIPE_API_KEY",
+        None,
+        "FAULT",
+        "settings",
+        "STRIPE_API_KEY: is not set",
+    ),
+    (
+        "STRIPE_API_KEY",
+        Some("sk_test_hunter2"),
+        "doubt",
+        "settings",
+        "a test key",
+    ),
+    (
+        "STRIPE_API_BASE",
+        Some("https://stripe.example.com"),
+        "doubt",
+        "settings",
+        "not Stripe's own address",
+    ),
+    (
+        "CATALOG_FILE",
+        Some("/home/site/wwwroot/prices.json"),
+        "FAULT",
+        "settings",
+        "cannot read ./prices.json",
+    ),
+    (
+        "AzureWebJobsStorage__accountName",
+        None,
+        "FAULT",
+        "settings",
+        "there is no AzureWebJobsStorage",
+    ),
+    (
+        "AzureWebJobsStorage",
+        Some("AccountName=x;AccountKey=hunter2"),
+        "doubt",
+        "settings",
+        "account key",
+    ),
+    (
+        "FUNCTIONS_WORKER_RUNTIME",
+        Some("custom"),
+        "doubt",
+        "settings",
+        "from functionAppConfig",
+    ),
+    (
+        "WEBSITE_RUN_FROM_PACKAGE",
+        Some("1"),
+        "doubt",
+        "settings",
+        "functionAppConfig.deployment",
+    ),
+    (
+        "CONTAINER_NAME",
+        Some("x"),
+        "doubt",
+        "settings",
+        "CONTAINER_NAME",
+    ),
+    (
+        "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        None,
+        "doubt",
+        "settings",
+        "nobody keeps the logs",
+    ),
+    (
+        "FUNCTIONS_CUSTOMHANDLER_PORT",
+        Some("8080"),
+        "doubt",
+        "settings",
+        "chooses the port itself",
+    ),
+    (
+        "AZURE_CLIENT_ID",
+        None,
+        "FAULT",
+        "identity",
+        "it gets no token",
+    ),
+    (
+        "AZURE_CLIENT_ID",
+        Some("orderflow"),
+        "FAULT",
+        "settings",
+        "must be the client id",
+    ),
+    (
+        "AZURE_CLIENT_ID",
+        Some("0199c0de-0000-7000-8000-0000000000c2"),
+        "FAULT",
+        "identity",
+        "has no such identity",
+    ),
+];
+
 #[tokio::test]
-async fn what_a_deployed_app_lacks_or_contradicts_is_named_with_its_fix() {
-    let database = "postgres://orderflow:hunter2@orders.postgres.database.azure.com/orderflow";
-    for (name, value, verdict, subject, words) in [
-        (
-            "EVENTGRID_TOPIC_ENDPOINT",
-            json!(null),
-            "FAULT",
-            "settings",
-            "is not set",
-        ),
-        (
-            "EVENTGRID_TOPIC_ENDPOINT",
-            json!("http://127.0.0.1:6500/api/events"),
-            "FAULT",
-            "settings",
-            "nobody listens there",
-        ),
-        (
-            "EVENTGRID_TOPIC_ENDPOINT",
-            json!("https://orders.westeurope-1.eventgrid.azure.net"),
-            "doubt",
-            "settings",
-            "has the path /",
-        ),
-        (
-            "EVENTGRID_TOPIC_KEY",
-            json!("hunter2"),
-            "doubt",
-            "settings",
-            "refuses it",
-        ),
-        (
-            "EVENTGRID_ENDPOINT",
-            json!("hunter2"),
-            "doubt",
-            "settings",
-            "nothing reads EVENTGRID_ENDPOINT",
-        ),
-        (
-            "STORE_URL",
-            json!("sqlite:orders.db"),
-            "FAULT",
-            "settings",
-            "kept by one instance alone",
-        ),
-        (
-            "STORE_URL",
-            json!("memory:"),
-            "FAULT",
-            "settings",
-            "kept by one instance alone",
-        ),
-        (
-            "STORE_URL",
-            json!(database),
-            "doubt",
-            "settings",
-            "has a password",
-        ),
-        (
-            "STORE_URL",
-            json!("mysql://hunter2@x"),
-            "FAULT",
-            "settings",
-            "must be postgres://",
-        ),
-        (
-            "PAYMENT_PROVIDER",
-            json!(null),
-            "doubt",
-            "settings",
-            "nobody is charged",
-        ),
-        (
-            "PAYMENT_PROVIDER",
-            json!("simulated"),
-            "doubt",
-            "settings",
-            "the key is not used",
-        ),
-        (
-            "STRIPE_API_KEY",
-            json!(null),
-            "FAULT",
-            "settings",
-            "STRIPE_API_KEY: is not set",
-        ),
-        (
-            "STRIPE_API_KEY",
-            json!("sk_test_hunter2"),
-            "doubt",
-            "settings",
-            "a test key",
-        ),
-        (
-            "STRIPE_API_BASE",
-            json!("https://stripe.example.com"),
-            "doubt",
-            "settings",
-            "not Stripe's own address",
-        ),
-        (
-            "CATALOG_FILE",
-            json!("/home/site/wwwroot/prices.json"),
-            "FAULT",
-            "settings",
-            "cannot read ./prices.json",
-        ),
-        (
-            "AzureWebJobsStorage__accountName",
-            json!(null),
-            "FAULT",
-            "settings",
-            "there is no AzureWebJobsStorage",
-        ),
-        (
-            "AzureWebJobsStorage",
-            json!("AccountName=x;AccountKey=hunter2"),
-            "doubt",
-            "settings",
-            "account key",
-        ),
-        (
-            "FUNCTIONS_WORKER_RUNTIME",
-            json!("custom"),
-            "doubt",
-            "settings",
-            "from functionAppConfig",
-        ),
-        (
-            "WEBSITE_RUN_FROM_PACKAGE",
-            json!("1"),
-            "doubt",
-            "settings",
-            "functionAppConfig.deployment",
-        ),
-        (
-            "CONTAINER_NAME",
-            json!("x"),
-            "doubt",
-            "settings",
-            "CONTAINER_NAME",
-        ),
-        (
-            "APPLICATIONINSIGHTS_CONNECTION_STRING",
-            json!(null),
-            "doubt",
-            "settings",
-            "nobody keeps the logs",
-        ),
-        (
-            "FUNCTIONS_CUSTOMHANDLER_PORT",
-            json!("8080"),
-            "doubt",
-            "settings",
-            "chooses the port itself",
-        ),
-        (
-            "AZURE_CLIENT_ID",
-            json!(null),
-            "FAULT",
-            "identity",
-            "it gets no token",
-        ),
-        (
-            "AZURE_CLIENT_ID",
-            json!("orderflow"),
-            "FAULT",
-            "settings",
-            "must be the client id",
-        ),
-        (
-            "AZURE_CLIENT_ID",
-            json!("0199c0de-0000-7000-8000-0000000000c2"),
-            "FAULT",
-            "identity",
-            "has no such identity",
-        ),
-    ] {
+async fn settings_of_a_deployed_app_that_do_not_fit_are_named_with_their_fix() {
+    for (name, value, verdict, subject, words) in SETTINGS {
         let (mut settings, app) = healthy_app();
-        settings[name] = value;
+        settings[name] = json!(value);
         let (code, printed, errors) = examined_app(&settings, &app).await;
         assert_found(&printed, verdict, subject, words);
         assert_eq!(
@@ -331,6 +342,10 @@ async fn what_a_deployed_app_lacks_or_contradicts_is_named_with_its_fix() {
             "{printed}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_run_the_handler_is_named_with_its_fix() {
     for (path, value, verdict, subject, words) in [
         (
             "/state",
@@ -388,8 +403,10 @@ async fn a_file_that_is_no_export_is_refused_without_quoting_it() {
     }
 }
 
-/// The repository's generated files and host.json, staged as a package without its handler.
-fn staged(folder: &Path) {
+/// A healthy package, but for a handler that can do nothing except say its version.
+fn staged() -> TempDir {
+    let package = tempfile::tempdir().unwrap();
+    let folder = package.path();
     for artifact in artifacts::all() {
         if let Ok(below) = artifact.path.strip_prefix("functions") {
             fs::create_dir_all(folder.join(below).parent().unwrap()).unwrap();
@@ -397,6 +414,11 @@ fn staged(folder: &Path) {
         }
     }
     fs::copy(root().join("host.json"), folder.join("host.json")).unwrap();
+    script(
+        folder,
+        concat!("echo orderflow ", env!("CARGO_PKG_VERSION")),
+    );
+    package
 }
 
 fn script(folder: &Path, text: &str) {
@@ -405,145 +427,126 @@ fn script(folder: &Path, text: &str) {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-const OFFLINE: [(&str, &str); 3] = [
-    (
-        "EVENTGRID_TOPIC_ENDPOINT",
-        "http://127.0.0.1:6500/api/events",
-    ),
-    ("EVENTGRID_TOPIC_KEY", KEY),
-    ("STORE_URL", "memory:"),
-];
+async fn examined_package(package: &TempDir) -> (Option<i32>, String, String) {
+    let settings = [
+        (
+            "EVENTGRID_TOPIC_ENDPOINT",
+            "http://127.0.0.1:6500/api/events",
+        ),
+        ("EVENTGRID_TOPIC_KEY", KEY),
+        ("STORE_URL", "memory:"),
+    ];
+    let folder = package.path().to_str().unwrap();
+    examined(&["--offline", "--folder", folder], &settings).await
+}
 
 #[tokio::test]
 async fn a_package_is_examined_against_the_handler() {
-    let version = concat!("echo orderflow ", env!("CARGO_PKG_VERSION"));
-    let examine = async |folder: &Path| {
-        let folder = folder.to_str().unwrap();
-        examined(&["--offline", "--folder", folder], &OFFLINE).await
-    };
-    let edit = |folder: &Path, path: &str, value: Value| {
-        let file = folder.join("host.json");
-        let mut host: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-        let (parent, name) = path.rsplit_once('/').unwrap();
-        host.pointer_mut(parent).unwrap()[name] = value;
-        fs::write(file, host.to_string()).unwrap();
-    };
-    let healthy = tempfile::tempdir().unwrap();
-    staged(healthy.path());
-    script(healthy.path(), version);
-    let printed = assert_healthy(examine(healthy.path()).await);
-    assert_found(
-        &printed,
-        "ok",
-        "handler",
-        concat!("orderflow ", env!("CARGO_PKG_VERSION")),
-    );
-
-    type Damage<'a> = &'a dyn Fn(&Path);
-    let damages: [(Damage<'_>, &str, &str); 14] = [
+    let printed = assert_healthy(examined_package(&staged()).await);
+    let version = concat!("orderflow ", env!("CARGO_PKG_VERSION"));
+    assert_found(&printed, "ok", "handler", version);
+    let executable = |folder: &Path| folder.join("orderflow");
+    let billing = |folder: &Path| folder.join("billing/function.json");
+    let damages: [(Damage<'_>, &str, &str); 8] = [
         (
-            &|folder| fs::remove_file(folder.join("host.json")).unwrap(),
+            &|folder| fs::remove_file(folder.join("host.json")),
             "host.json",
             "cannot read",
         ),
         (
-            &|folder| {
-                edit(
-                    folder,
-                    "/customHandler/description/defaultExecutablePath",
-                    json!("handler"),
-                )
-            },
-            "host.json",
-            "must be \"orderflow\", is \"handler\"",
-        ),
-        (
-            &|folder| edit(folder, "/customHandler/description/arguments", json!([])),
-            "host.json",
-            "must be [\"serve\"]",
-        ),
-        (
-            &|folder| {
-                edit(
-                    folder,
-                    "/customHandler/enableForwardingHttpRequest",
-                    json!(false),
-                )
-            },
-            "host.json",
-            "must be true",
-        ),
-        (
-            &|folder| edit(folder, "/customHandler/http", json!({ "routes": [] })),
-            "host.json",
-            "keeps the host from starting",
-        ),
-        (
-            &|folder| {
-                edit(
-                    folder,
-                    "/extensions",
-                    json!({ "http": { "routePrefix": "v1" } }),
-                )
-            },
-            "host.json",
-            "routePrefix",
-        ),
-        (
-            &|folder| edit(folder, "/functionTimeout", json!("00:00:20")),
-            "host.json",
-            "a delivery may take 20 s",
-        ),
-        (
-            &|folder| fs::remove_dir_all(folder.join("billing")).unwrap(),
+            &|folder| fs::remove_file(billing(folder)),
             "functions",
             "billing/function.json is missing",
         ),
         (
-            &|folder| fs::write(folder.join("billing/function.json"), "{}").unwrap(),
+            &|folder| fs::write(billing(folder), "{}"),
             "functions",
             "differs",
         ),
         (
-            &|folder| {
-                fs::create_dir(folder.join("invoicing")).unwrap();
-                fs::write(folder.join("invoicing/function.json"), "{}").unwrap();
-            },
+            &|folder| fs::rename(folder.join("billing"), folder.join("invoicing")),
             "functions",
             "no route for",
         ),
         (
-            &|folder| fs::remove_file(folder.join("orderflow")).unwrap(),
+            &|folder| fs::remove_file(executable(folder)),
             "handler",
             "No such file",
         ),
         (
-            &|folder| {
-                fs::set_permissions(folder.join("orderflow"), fs::Permissions::from_mode(0o644))
-                    .unwrap()
-            },
+            &|folder| fs::set_permissions(executable(folder), fs::Permissions::from_mode(0o644)),
             "handler",
             "may not be executed",
         ),
         (
-            &|folder| script(folder, "echo orderflow 0.0.0"),
+            &|folder| fs::write(executable(folder), "#!/bin/sh\necho orderflow 0.0.0"),
             "handler",
             "orderflow 0.0.0",
         ),
         (
-            &|folder| fs::write(folder.join("orderflow"), "\u{7f}ELF").unwrap(),
+            &|folder| fs::write(executable(folder), "\u{7f}ELF"),
             "handler",
             "does not start",
         ),
     ];
     for (damage, subject, words) in damages {
-        let folder = tempfile::tempdir().unwrap();
-        staged(folder.path());
-        script(folder.path(), version);
-        damage(folder.path());
-        let (code, printed, _) = examine(folder.path()).await;
+        let package = staged();
+        damage(package.path()).unwrap();
+        let (code, printed, _) = examined_package(&package).await;
         assert_found(&printed, "FAULT", subject, words);
         assert_eq!(code, Some(1), "{printed}");
+    }
+}
+
+type Damage<'a> = &'a dyn Fn(&Path) -> std::io::Result<()>;
+
+#[tokio::test]
+async fn a_host_json_that_does_not_start_the_handler_is_named() {
+    for (parent, name, value, words) in [
+        (
+            "/customHandler/description",
+            "defaultExecutablePath",
+            json!("handler"),
+            "must be \"orderflow\", is \"handler\"",
+        ),
+        (
+            "/customHandler/description",
+            "arguments",
+            json!([]),
+            "must be [\"serve\"]",
+        ),
+        (
+            "/customHandler",
+            "enableForwardingHttpRequest",
+            json!(false),
+            "must be true",
+        ),
+        (
+            "/customHandler",
+            "http",
+            json!({ "routes": [] }),
+            "keeps the host from starting",
+        ),
+        (
+            "",
+            "extensions",
+            json!({ "http": { "routePrefix": "v1" } }),
+            "routePrefix",
+        ),
+        (
+            "",
+            "functionTimeout",
+            json!("00:00:20"),
+            "a delivery may take 20 s",
+        ),
+    ] {
+        let package = staged();
+        let file = package.path().join("host.json");
+        let mut host: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        host.pointer_mut(parent).unwrap()[name] = value;
+        fs::write(file, host.to_string()).unwrap();
+        let (_, printed, _) = examined_package(&package).await;
+        assert_found(&printed, "FAULT", "host.json", words);
     }
 }
 
