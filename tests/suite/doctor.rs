@@ -38,7 +38,7 @@ fn assert_found(printed: &str, verdict: &str, subject: &str, words: &str) {
 #[track_caller]
 fn assert_healthy((code, printed, errors): (Option<i32>, String, String)) -> String {
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{printed}");
-    assert!(printed.ends_with(" 0 doubts, 0 faults\n"), "{printed}");
+    assert!(printed.ends_with(" doubts: 0, faults: 0\n"), "{printed}");
     printed
 }
 

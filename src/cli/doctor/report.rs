@@ -52,7 +52,7 @@ impl Report {
             doubts,
             faults,
         } = self;
-        println!("{fine} ok, {skipped} skipped, {doubts} doubts, {faults} faults");
+        println!("ok: {fine}, skipped: {skipped}, doubts: {doubts}, faults: {faults}");
         match faults {
             0 => Ok(()),
             1 => Err("there is a fault".to_owned()),
