@@ -89,6 +89,8 @@ pub struct DevOptions {
     pub quiet: bool,
     /// Opens the grid's address in a browser.
     pub open: bool,
+    /// The handler publishes with tokens of the grid's identity endpoint, as in Azure, and not with the access key.
+    pub managed_identity: bool,
     /// The handler's program.
     pub handler: PathBuf,
     /// Its arguments, such as `serve`.
@@ -176,13 +178,7 @@ impl Dev {
             host: listening::address(&host_listener)?,
         };
         let banner = banner(&options, &addresses, &folder);
-        let mut environment = vec![
-            (
-                "EVENTGRID_TOPIC_ENDPOINT".to_owned(),
-                format!("{}/api/events", addresses.grid),
-            ),
-            ("EVENTGRID_TOPIC_KEY".to_owned(), DEVELOPMENT_KEY.to_owned()),
-        ];
+        let mut environment = publishing(&addresses.grid, options.managed_identity);
         environment.extend(options.environment);
         let host_options = HostOptions {
             program: options.handler,
@@ -261,6 +257,28 @@ impl Dev {
         terminal.flush().await;
         ended
     }
+}
+
+/// The settings with which a handler publishes to the grid.
+fn publishing(grid: &str, managed_identity: bool) -> Vec<(String, String)> {
+    let endpoint = ("EVENTGRID_TOPIC_ENDPOINT", format!("{grid}/api/events"));
+    let key = |key: &str| ("EVENTGRID_TOPIC_KEY", key.to_owned());
+    let settings = if managed_identity {
+        vec![
+            endpoint,
+            // What the developer's own environment says must not count.
+            key(""),
+            ("AZURE_CLIENT_ID", String::new()),
+            ("IDENTITY_ENDPOINT", format!("{grid}/msi/token")),
+            ("IDENTITY_HEADER", DEVELOPMENT_KEY.to_owned()),
+        ]
+    } else {
+        vec![endpoint, key(DEVELOPMENT_KEY)]
+    };
+    let owned = settings.into_iter();
+    owned
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// The local Event Grid alone, its port bound but not answering yet.

@@ -48,6 +48,11 @@ pub(super) struct Dev {
     #[arg(long, value_name = "URL", value_parser = secret)]
     store: Option<Secret>,
 
+    /// Have the handler publish as in Azure: with Entra ID tokens of a managed identity, which the local Event Grid issues,
+    /// and not with its access key
+    #[arg(long)]
+    managed_identity: bool,
+
     /// Open the local Event Grid's address in a browser
     #[arg(long)]
     open: bool,
@@ -86,6 +91,7 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         host_port,
         common,
         store,
+        managed_identity,
         open,
     } = command;
     let handler =
@@ -103,6 +109,7 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         speed: common.speed,
         quiet: common.quiet,
         open,
+        managed_identity,
         handler,
         handler_arguments: ["serve", "--stop-with-stdin"].map(str::to_owned).to_vec(),
         function_timeout: FUNCTION_TIMEOUT,

@@ -38,6 +38,10 @@ pub(super) fn banner(
     );
     lines.push(row("Event Grid", &grid));
     lines.push(row("  access key", DEVELOPMENT_KEY));
+    if options.managed_identity {
+        let what = "the handler publishes with tokens from /msi/token";
+        lines.push(row("  identity", what));
+    }
     lines.push(row(
         "  dead letters",
         &folder.dead_letters().display().to_string(),

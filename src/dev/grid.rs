@@ -4,14 +4,14 @@
 //! delivered at least once to every function that takes its type, unchanged and one per request, after the
 //! CloudEvents handshake, and retried by Event Grid's schedule until it ends as a dead letter. What is pending goes on after a restart.
 //!
-//! It does not imitate filters other than by type, output batching, probation, or any credentials but the access key.
+//! It does not imitate filters other than by type, output batching or probation.
 
 mod admission;
+mod authentication;
 mod dead_letters;
 mod delivery;
 mod retry;
 mod store;
-mod topic_key;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -35,11 +35,12 @@ use tokio::{
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 
+pub use self::authentication::DEVELOPMENT_KEY;
 pub(super) use self::retry::Speed;
 pub use self::store::StoreError;
-pub use self::topic_key::DEVELOPMENT_KEY;
 use self::{
     admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit},
+    authentication::{Gate, identity_routes},
     dead_letters::DeadLetters,
     delivery::{Due, EventSubscription, HeldText, Means},
     store::{EventQuery, GridStore},
@@ -78,6 +79,7 @@ pub(super) struct Grid {
 /// What the HTTP side works with.
 #[derive(Debug)]
 struct Topic {
+    gate: Arc<Gate>,
     store: GridStore,
     dead_letters: DeadLetters,
     terminal: Terminal,
@@ -111,6 +113,7 @@ impl Grid {
             arrivals.push((subscription.function, receiver));
         }
         let topic = Topic {
+            gate: Arc::new(Gate::new()),
             store: GridStore::open(&folder.grid_database())?,
             dead_letters: DeadLetters::new(folder.dead_letters()),
             terminal,
@@ -252,7 +255,8 @@ fn router(topic: Arc<Topic>) -> Router {
         .route("/idle", get(idle))
         .fallback(async || Refusal::NotFound)
         .layer(CatchPanicLayer::new())
-        .with_state(topic)
+        .with_state(topic.clone())
+        .merge(identity_routes(topic.gate.clone()))
 }
 
 async fn index() -> impl IntoResponse {
@@ -266,11 +270,8 @@ async fn index() -> impl IntoResponse {
 }
 
 async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {
-    let key = request.headers().get("aeg-sas-key");
-    if !key.is_some_and(|key| topic_key::matches(key.as_bytes())) {
-        return Err(Refusal::Unauthorized);
-    }
     let (parts, body) = request.into_parts();
+    topic.gate.check(&parts.headers, &parts.uri, now())?;
     let body = body::read(body, MAXIMUM_BYTES)
         .await
         .map_err(|error| match error {

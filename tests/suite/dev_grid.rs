@@ -593,3 +593,134 @@ async fn what_prevents_a_start_is_told_in_one_line() {
     );
     drop(held);
 }
+
+/// What the topic answers to a publisher who shows this header.
+async fn shown(grid: &Grid, name: &str, value: &str) -> (u16, Value) {
+    let request = grid.client.post(format!(
+        "{}/api/events?api-version=2018-01-01",
+        grid.address
+    ));
+    let request = request.header("content-type", ONE).header(name, value);
+    let event = odd_event("1", "Sales.OrderPlaced");
+    let answer = request.body(event).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let body = answer.bytes().await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+/// A SAS token as the JavaScript client makes it.
+fn sas(resource: &str, expiry: &str, key: &[u8]) -> String {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    let encoded =
+        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let signed = format!("r={}&e={}", encoded(resource), encoded(expiry));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
+    let signature = ring::hmac::sign(&key, signed.as_bytes());
+    format!("{signed}&s={}", encoded(&BASE64_STANDARD.encode(signature)))
+}
+
+#[tokio::test]
+async fn a_publisher_shows_a_key_or_a_token_made_with_it() {
+    let (_folder, _endpoint, grid) = start(60.0).await;
+    let resource = format!("{}/api/events", grid.address);
+    let good = sas(&resource, "1/1/2100 1:00:00 AM", b"local-development");
+    for (name, value) in [
+        ("aeg-sas-key", "local-development".to_owned()),
+        ("aeg-sas-key", "bG9jYWwtZGV2ZWxvcG1lbnQ=".to_owned()),
+        ("aeg-sas-token", good.clone()),
+        ("authorization", format!("SharedAccessSignature {good}")),
+    ] {
+        assert_eq!(shown(&grid, name, &value).await.0, 200, "{name}: {value}");
+    }
+    for (name, value, why) in [
+        (
+            "aeg-sas-key",
+            "wrong".to_owned(),
+            "the access key is another one",
+        ),
+        ("x-other", "x".to_owned(), "there is none"),
+        (
+            "aeg-sas-token",
+            sas(&resource, "1/1/2020 1:00:00 AM", b"local-development"),
+            "has expired",
+        ),
+        (
+            "aeg-sas-token",
+            sas(&resource, "1/1/2100 1:00:00 AM", b"other"),
+            "another key",
+        ),
+        (
+            "aeg-sas-token",
+            sas(
+                "http://localhost/x",
+                "1/1/2100 1:00:00 AM",
+                b"local-development",
+            ),
+            "another resource",
+        ),
+        (
+            "authorization",
+            "Bearer x.y.z".to_owned(),
+            "not a JSON Web Token",
+        ),
+        ("authorization", "Basic eDp5".to_owned(), "there is none"),
+    ] {
+        let (status, body) = shown(&grid, name, &value).await;
+        let message = body["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (401, &Value::from("Unauthorized"))
+        );
+        assert!(message.contains(why), "{name}: {value}: {message}");
+        assert!(!message.contains(&value), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_shows_a_token_of_the_identity_endpoint() {
+    let (_folder, _endpoint, grid) = start(60.0).await;
+    let issued = async |resource: &str, secret: &str| {
+        let request = grid.client.get(format!(
+            "{}/msi/token?api-version=2019-08-01&resource={resource}",
+            grid.address
+        ));
+        let answer = request
+            .header("x-identity-header", secret)
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status().as_u16();
+        let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        (status, body)
+    };
+    assert_eq!(issued("https://eventgrid.azure.net", "wrong").await.0, 403);
+    let (status, body) = issued("https://eventgrid.azure.net", "local-development").await;
+    assert_eq!((status, &body["token_type"]), (200, &Value::from("Bearer")));
+    let bearer = |body: &Value| format!("Bearer {}", body["access_token"].as_str().unwrap());
+    assert_eq!(shown(&grid, "authorization", &bearer(&body)).await.0, 200);
+    let (_, body) = issued("https://vault.azure.net", "local-development").await;
+    let (status, refusal) = shown(&grid, "authorization", &bearer(&body)).await;
+    assert_eq!(status, 401);
+    assert!(
+        refusal.to_string().contains("another audience"),
+        "{refusal}"
+    );
+    // Entra ID's own endpoint, with the scope that clients ask for.
+    let grant = |scope: &str| {
+        let request = grid
+            .client
+            .post(format!("{}/any/oauth2/v2.0/token", grid.address));
+        request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!(
+                "grant_type=client_credentials&client_id=x&client_secret=y&scope={scope}"
+            ))
+            .send()
+    };
+    let answer = grant("https%3A%2F%2Feventgrid.azure.net%2F.default")
+        .await
+        .unwrap();
+    let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(shown(&grid, "authorization", &bearer(&body)).await.0, 200);
+    assert_eq!(grant("eventgrid").await.unwrap().status(), 400);
+}

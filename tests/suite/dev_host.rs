@@ -150,6 +150,7 @@ fn options(folder: &Path) -> DevOptions {
         speed: 1_000.0,
         quiet: true,
         open: false,
+        managed_identity: false,
         handler: std::env::current_exe().unwrap(),
         handler_arguments: ["--exact", "dev_host::handler", "--nocapture"]
             .map(str::to_owned)

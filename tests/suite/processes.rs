@@ -204,6 +204,16 @@ async fn dev_keeps_the_orders_where_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn the_handler_of_dev_publishes_with_a_managed_identity_if_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("EVENTGRID_TOPIC_KEY", "the developer's own")];
+    let dev = Dev::start_with(folder.path(), &["--managed-identity"], &settings).await;
+    let location = dev.place(&new_order()).await;
+    dev.reaches(&location, "completed").await;
+    dev.stop().await;
+}
+
+#[tokio::test]
 async fn a_killed_handler_loses_no_order() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(folder.path()).await;

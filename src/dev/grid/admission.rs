@@ -34,8 +34,11 @@ pub(super) struct AdmittedEvent {
 /// Why the topic does not accept a request. Printed and answered in Azure's shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("the request has no valid access key: send `aeg-sas-key: local-development`")]
-    Unauthorized,
+    #[error(
+        "the request is not authorized: {0}; send `aeg-sas-key: local-development`, a SAS token made with the key \
+         bG9jYWwtZGV2ZWxvcG1lbnQ=, or a bearer token from /msi/token"
+    )]
+    Unauthorized(&'static str),
     #[error(
         "the content type must be {ONE_EVENT} (one event) or {BATCH} (an array), it is {0}; \
          a custom topic does not accept the binary mode of CloudEvents"
@@ -63,7 +66,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::ContentType(_)
             | Self::NotJson { .. }
             | Self::NotCloudEvent { .. }
@@ -76,7 +79,7 @@ impl Refusal {
 
     fn codes(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Unauthorized => ("Unauthorized", "InvalidAccessKey"),
+            Self::Unauthorized(_) => ("Unauthorized", "InvalidCredential"),
             Self::ContentType(_) => ("BadRequest", "InvalidContentType"),
             Self::NotJson { .. } | Self::NotCloudEvent { .. } => ("BadRequest", "InputJsonInvalid"),
             Self::Incomplete(_) => ("BadRequest", "IncompleteRequest"),
