@@ -83,6 +83,8 @@ pub struct Settings {
     pub topic_key: Option<Secret>,
     /// Whether `IDENTITY_ENDPOINT` is set, so that there is a managed identity.
     pub managed_identity: bool,
+    /// `AZURE_CLIENT_ID`: which of the app's user-assigned identities; its system-assigned one when unset.
+    pub identity_client: Option<String>,
     /// `STORE_URL`: where the state lives.
     pub store: StoreUrl,
     /// `PAYMENT_PROVIDER`: who moves money; nobody when unset.
@@ -143,6 +145,7 @@ impl Settings {
                     topic_endpoint,
                     topic_key: set("EVENTGRID_TOPIC_KEY").map(Secret::new),
                     managed_identity: set("IDENTITY_ENDPOINT").is_some(),
+                    identity_client: set("AZURE_CLIENT_ID").map(|id| id.trim().to_owned()),
                     store,
                     payments,
                     catalog,

@@ -14,6 +14,7 @@ use azure_core::{
 };
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId,
 };
 use futures_util::{
     FutureExt,
@@ -97,6 +98,8 @@ pub trait TokenSource: Send + Sync + 'static {
 struct ManagedIdentity {
     client: reqwest::Client,
     scope: &'static str,
+    /// Which user-assigned identity; the system-assigned one if there is none.
+    user_assigned: Option<UserAssignedId>,
 }
 
 impl TokenSource for ManagedIdentity {
@@ -104,12 +107,12 @@ impl TokenSource for ManagedIdentity {
         // A credential object keeps its token until five minutes before the end, even one that was refused, so
         // each acquisition takes a fresh object. Only the connections are shared.
         let options = ManagedIdentityCredentialOptions {
+            user_assigned_id: self.user_assigned.clone(),
             client_options: ClientOptions {
                 transport: Some(Transport::new(Arc::new(self.client.clone()))),
                 retry: RetryOptions::none(),
                 ..ClientOptions::default()
             },
-            ..ManagedIdentityCredentialOptions::default()
         };
         async move {
             let credential = ManagedIdentityCredential::new(Some(options))?;
@@ -186,14 +189,22 @@ impl TokenCache {
     }
 
     /// The identity that the platform gives this process, where it sets `IDENTITY_ENDPOINT` (which the SDK reads
-    /// itself). `scope` is the audience of the tokens with `/.default` behind it.
-    pub fn managed_identity(scope: &'static str) -> Result<TokenCache, TokenError> {
+    /// itself): the user-assigned one with this client id, or else the system-assigned one. `scope` is the audience of
+    /// the tokens with `/.default` behind it.
+    pub fn managed_identity(
+        scope: &'static str,
+        client_id: Option<&str>,
+    ) -> Result<TokenCache, TokenError> {
         // The endpoint is on this machine, so no proxy.
         let client = http_client::builder()
             .no_proxy()
             .build()
             .map_err(TokenError::new)?;
-        let source = ManagedIdentity { client, scope };
+        let source = ManagedIdentity {
+            client,
+            scope,
+            user_assigned: client_id.map(|id| UserAssignedId::ClientId(id.to_owned())),
+        };
         Ok(TokenCache::new(source, MANAGED_IDENTITY_LIMIT))
     }
 

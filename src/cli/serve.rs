@@ -123,7 +123,7 @@ async fn open(settings: &Settings) -> Result<Arc<dyn Store>, String> {
 /// Tokens for the database.
 fn tokens(settings: &Settings) -> Result<TokenCache, TokenError> {
     if settings.managed_identity {
-        TokenCache::managed_identity(TOKEN_SCOPE)
+        TokenCache::managed_identity(TOKEN_SCOPE, settings.identity_client.as_deref())
     } else {
         TokenCache::developer_tools(TOKEN_SCOPE)
     }
@@ -144,7 +144,9 @@ fn effects(payments: &PaymentProvider) -> Result<Arc<dyn Effects>, String> {
 fn publisher(settings: &Settings) -> Result<Arc<dyn Publisher>, String> {
     let credential = match &settings.topic_key {
         Some(key) => Credential::access_key(key.reveal()),
-        None if settings.managed_identity => Credential::managed_identity(),
+        None if settings.managed_identity => {
+            Credential::managed_identity(settings.identity_client.as_deref())
+        }
         None => Credential::developer_tools(),
     };
     let setting = if settings.topic_key.is_some() {

@@ -22,9 +22,10 @@ impl Credential {
         sensitive(key.trim().to_owned()).map(Credential::AccessKey)
     }
 
-    /// The identity that the platform gives this process.
-    pub fn managed_identity() -> Result<Credential, TokenError> {
-        TokenCache::managed_identity(SCOPE).map(Credential::Entra)
+    /// The identity that the platform gives this process: the user-assigned one with this client id, or else the
+    /// system-assigned one.
+    pub fn managed_identity(client_id: Option<&str>) -> Result<Credential, TokenError> {
+        TokenCache::managed_identity(SCOPE, client_id).map(Credential::Entra)
     }
 
     /// Whoever is logged in with `az` or `azd`.

@@ -760,8 +760,11 @@ async fn only_the_refused_token_is_forgotten() {
 }
 
 /// The identity endpoint of App Service and Functions: what the SDK asks for and what it wants to hear. It issues
-/// `managed-token` for one audience.
-pub async fn identity_endpoint(audience: &'static str) -> SocketAddr {
+/// `managed-token` for one audience, to the user-assigned identity with `client_id`, or else to the system-assigned one.
+pub async fn identity_endpoint(
+    audience: &'static str,
+    client_id: Option<&'static str>,
+) -> SocketAddr {
     let issue = async move |Query(query): Query<HashMap<String, String>>,
                             headers: HeaderMap|
                 -> Response {
@@ -771,6 +774,7 @@ pub async fn identity_endpoint(audience: &'static str) -> SocketAddr {
             && query
                 .get("resource")
                 .is_some_and(|resource| resource == audience)
+            && query.get("client_id").map(String::as_str) == client_id
             && headers
                 .get("x-identity-header")
                 .is_some_and(|header| header == "identity-secret");
@@ -797,13 +801,13 @@ async fn managed_identity_publishes_with_the_platform_s_token() {
         reason = "tells the two processes of this test apart"
     )]
     if let Ok(endpoint) = std::env::var(TOPIC) {
-        let credential = Credential::managed_identity().unwrap();
+        let credential = Credential::managed_identity(None).unwrap();
         let publisher = EventGridPublisher::new(&endpoint, credential).unwrap();
         return publisher.publish(vec![event("1")], BUDGET).await.unwrap();
     }
     let (topic, address) = Topic::start().await;
     *topic.token.lock().unwrap() = "managed-token".to_owned();
-    let identity = identity_endpoint("https://eventgrid.azure.net").await;
+    let identity = identity_endpoint("https://eventgrid.azure.net", None).await;
     let child = tokio::task::spawn_blocking(move || {
         Command::new(std::env::current_exe().unwrap())
             .args([

@@ -125,7 +125,8 @@ async fn a_token_of_the_managed_identity_is_the_password_where_there_is_none() {
         "CREATE ROLE app LOGIN PASSWORD 'managed-token'; CREATE SCHEMA orderflow AUTHORIZATION app",
     )
     .await;
-    let identity = identity_endpoint("https://ossrdbms-aad.database.windows.net").await;
+    let audience = "https://ossrdbms-aad.database.windows.net";
+    let identity = identity_endpoint(audience, Some("client-of-the-app")).await;
     let (_, host) = url.split_once('@').unwrap();
     let without_password = elsewhere(&format!("postgres://app@{host}"));
     let (topic, _events) = topic().await;
@@ -134,6 +135,7 @@ async fn a_token_of_the_managed_identity_is_the_password_where_there_is_none() {
         command
             .env("STORE_URL", &without_password)
             .env("SSL_CERT_FILE", authority)
+            .env("AZURE_CLIENT_ID", "client-of-the-app")
             .env("IDENTITY_ENDPOINT", format!("http://{identity}/msi/token"));
         command
     };
