@@ -154,7 +154,8 @@ module app 'modules/app.bicep' = {
   }
 }
 
-// What infra/publish reads. azd keeps outputs as environment variables under these names.
+// What infra/publish reads: azd keeps outputs as environment variables, and infra/outputs prints them.
+output AZURE_RESOURCE_GROUP string = resourceGroup().name
 output ORDERFLOW_APP string = app.outputs.name
 output ORDERFLOW_TOPIC string = events.outputs.name
 output ORDERFLOW_FILES_ACCOUNT string = storage.outputs.filesAccountName

@@ -19,6 +19,7 @@ mod delivery;
 mod dev_grid;
 mod dev_host;
 mod dev_survives;
+mod infra;
 mod journeys;
 mod postgres_server;
 mod processes;
