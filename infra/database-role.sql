@@ -1,6 +1,6 @@
 -- Makes the app an ordinary user of its database, for where an Entra group administers the server
 -- (databaseAdministratorsId). Run by a member of that group, as often as you like:
---   psql -v app=IDENTITY -f infra/database-role.sql "host=HOST dbname=postgres user=GROUP sslmode=verify-full sslrootcert=system"
+--   psql -v app=IDENTITY -f infra/database-role.sql "host=HOST dbname=postgres user=GROUP sslmode=verify-full sslrootcert=FILE"
 \set ON_ERROR_STOP on
 
 -- Azure keeps these functions in the database postgres.

@@ -2,4 +2,3 @@
 using 'main.bicep'
 
 param name = readEnvironmentVariable('AZURE_ENV_NAME', 'orderflow-dev')
-param location = readEnvironmentVariable('AZURE_LOCATION', 'northeurope')

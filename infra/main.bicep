@@ -160,6 +160,7 @@ output ORDERFLOW_APP string = app.outputs.name
 output ORDERFLOW_TOPIC string = events.outputs.name
 output ORDERFLOW_FILES_ACCOUNT string = storage.outputs.filesAccountName
 output ORDERFLOW_DEAD_LETTER_CONTAINER string = deadLetterContainer
-// What a database administrator needs for infra/database-role.sql.
+// What is needed for infra/database-role.sql, and to put Stripe's key where it belongs.
 output ORDERFLOW_IDENTITY string = identity.name
 output ORDERFLOW_DATABASE_HOST string = database.outputs.host
+output ORDERFLOW_VAULT string = paymentProvider == 'stripe' ? vaultName : ''

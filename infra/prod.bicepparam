@@ -2,7 +2,6 @@
 using 'main.bicep'
 
 param name = readEnvironmentVariable('AZURE_ENV_NAME', 'orderflow')
-param location = readEnvironmentVariable('AZURE_LOCATION', 'northeurope')
 param instanceMemoryMB = 2048
 param alwaysReady = [
   { name: 'http', instanceCount: 1 }
@@ -12,7 +11,7 @@ param alwaysReady = [
   { name: 'function:shipping', instanceCount: 1 }
   { name: 'function:orders', instanceCount: 1 }
 ]
-// At most 859 connections, for 40 instances of seven groups (the five functions, http and sweep) with three each.
+// It allows 859 connections, and 40 instances open 120 at most.
 param databaseSku = { name: 'Standard_D2ds_v5', tier: 'GeneralPurpose' }
 param zoneRedundant = true
 param backupRetentionDays = 35

@@ -65,7 +65,7 @@ fn every_mistake_is_found() {
 fn the_handler_takes_the_settings_of_the_template() {
     let files = files();
     let app = Template::new("app", &files["modules/app.bicep"]);
-    let written = rules::settings_written(&app);
+    let written = rules::code::settings_written(&app);
     let main = Template::new("main", &files["main.bicep"]);
     let mut nodes = main.tree.walk().into_iter();
     let store = nodes

@@ -44,14 +44,19 @@ fn run(script: &[&str], does: &str, environment: &[(&str, &str)]) -> (Output, Ve
     (output, calls.lines().map(str::to_owned).collect())
 }
 
-/// As `az functionapp function list` lists them.
-fn listed(functions: impl Iterator<Item = &'static str>) -> String {
-    functions.map(|name| format!("app-x1/{name}\\n")).collect()
+/// As `az functionapp function list` lists them, for `printf`.
+fn listed(without: &str) -> String {
+    let names = FUNCTIONS.iter().map(|function| function.name);
+    let lines: Vec<_> = names
+        .filter(|name| *name != without)
+        .map(|name| format!("app-x1/{name}\\n"))
+        .collect();
+    lines.concat()
 }
 
 #[test]
 fn subscriptions_are_made_once_the_host_knows_all_functions() {
-    let all = listed(FUNCTIONS.iter().map(|function| function.name));
+    let all = listed("");
     // Not all of them are there before the third question.
     let does = format!(
         r#"if [[ $* = *"function list"* ]]; then
@@ -89,12 +94,7 @@ fn subscriptions_are_made_once_the_host_knows_all_functions() {
 
 #[test]
 fn no_subscription_is_made_for_a_function_that_does_not_come() {
-    let some = listed(
-        FUNCTIONS
-            .iter()
-            .map(|function| function.name)
-            .filter(|name| *name != "payment"),
-    );
+    let some = listed("payment");
     let does = format!(r#"[[ $* != *"function list"* ]] || printf '{some}'"#);
     let (output, calls) = run(&["infra/publish", "some.zip"], &does, ENVIRONMENT);
     assert_eq!(output.status.code(), Some(1));
@@ -185,42 +185,42 @@ fn scripts() -> String {
     scripts.join("\n")
 }
 
+/// What is wrong with a command of ours.
+async fn fault(arguments: &[&str]) -> Option<String> {
+    let command = arguments.first()?;
+    let help = orderflow(&[command, "--help"]).output().await.unwrap();
+    if !help.status.success() {
+        return Some(format!("there is no command {command}"));
+    }
+    let help = String::from_utf8(help.stdout).unwrap();
+    let mut options = arguments.iter().filter(|word| word.starts_with("--"));
+    let unknown = options.find(|option| !help.contains(**option))?;
+    Some(format!("{command} has no {unknown}"))
+}
+
 #[tokio::test]
 async fn every_command_that_deploys_exists() {
-    let scripts = scripts();
-    let mut commands = 0;
-    for line in scripts.lines() {
+    let (mut commands, mut faults) = (0, Vec::new());
+    for line in scripts().lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         for (at, word) in words.iter().enumerate() {
-            if word.starts_with("infra/") && Path::new(word).extension().is_none() {
-                let script = root().join(word);
-                let executable = |it: fs::Metadata| it.permissions().mode() & 0o111 != 0;
-                assert!(
-                    fs::metadata(&script).is_ok_and(executable),
-                    "{line}: there is no {word}"
-                );
-            }
-            if *word == "orderflow" || word.ends_with("/orderflow") {
-                let Some(command) = words
-                    .get(at + 1)
-                    .filter(|next| next.starts_with(char::is_alphabetic))
-                else {
-                    continue;
-                };
-                let help = orderflow(&[command, "--help"]).output().await.unwrap();
-                assert!(
-                    help.status.success(),
-                    "{line}: there is no command {command}"
-                );
-                let help = String::from_utf8(help.stdout).unwrap();
-                for option in words[at..].iter().filter(|word| word.starts_with("--")) {
-                    assert!(help.contains(option), "{line}: {command} has no {option}");
-                }
+            let arguments = &words[at + 1..];
+            let named = |next: &&str| next.starts_with(char::is_alphabetic);
+            if word.rsplit('/').next() == Some("orderflow") && arguments.first().is_some_and(named)
+            {
                 commands += 1;
+                faults.extend(fault(arguments).await);
+            }
+            if word.starts_with("infra/") && Path::new(word).extension().is_none() {
+                let file = fs::metadata(root().join(word));
+                if !file.is_ok_and(|file| file.permissions().mode() & 0o111 != 0) {
+                    faults.push(format!("there is no program {word}"));
+                }
             }
         }
     }
-    assert!(commands >= 3, "{scripts}");
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(commands >= 3, "{commands}");
 }
 
 #[test]
