@@ -79,6 +79,24 @@ pub const MISTAKES: &[Mistake] = &[
         "maximumDeliveryAttempts",
         "has no properties.retryPolicy.maximumDeliveryAttempts",
     ),
+    (
+        "modules/telemetry.bicep",
+        "  name: name\n  location: location\n  kind",
+        "  name: name\n  kind",
+        "insights needs location",
+    ),
+    (
+        "subscriptions.bicep",
+        "  name: topicName\n",
+        "",
+        "topic needs name",
+    ),
+    (
+        "modules/app.bicep",
+        "parent: app\n  name: 'appsettings'",
+        "parent: app\n  name: app.properties.name",
+        "the name is not known before the deployment",
+    ),
     // Modules and parameter files.
     (
         "main.bicep",

@@ -22,6 +22,8 @@ pub struct Resource {
     pub symbol: String,
     /// Type and API version, as written.
     pub kind: String,
+    /// Whether it is only referred to.
+    pub existing: bool,
     pub line: usize,
     pub node: Node,
 }
@@ -82,6 +84,8 @@ impl Template {
             "resource_declaration" => self.resources.push(Resource {
                 symbol: name(),
                 kind: child(1).map_or_else(String::new, |kind| kind.unquoted().to_owned()),
+                existing: (statement.text.split('=').next())
+                    .is_some_and(|head| head.trim_end().ends_with("existing")),
                 line: statement.line,
                 node: statement.clone(),
             }),

@@ -73,15 +73,33 @@ pub fn resource_types(template: &Template, found: &mut Vec<String>) {
             ));
             continue;
         };
-        let known: Vec<_> = known["properties"].as_array().unwrap().iter().collect();
-        for (path, _) in properties(template, resource) {
-            let open = |known: &str| {
+        let known = known["properties"].as_array().unwrap();
+        let known: Vec<_> = known.iter().map(|path| path.as_str().unwrap()).collect();
+        let given = properties(template, resource);
+        for (path, value) in &given {
+            let open = |known: &&str| {
                 let prefix = known.strip_suffix('*');
                 prefix.is_some_and(|prefix| path.starts_with(prefix)) || known == path
             };
             let of_bicep = ["name", "parent", "scope", "dependsOn"].contains(&path.as_str());
-            if !of_bicep && !known.iter().any(|known| open(known.as_str().unwrap())) {
+            if !of_bicep && !known.iter().any(open) {
                 found.push(format!("{place}: {} has no {path}", resource.kind));
+            }
+            let late = [".properties.", ".outputs."]
+                .iter()
+                .any(|late| value.text.contains(late));
+            if path == "name" && late {
+                found.push(format!(
+                    "{place}: the name is not known before the deployment"
+                ));
+            }
+        }
+        let needed = ["name", "location"].into_iter();
+        for path in
+            needed.filter(|path| *path == "name" || known.contains(path) && !resource.existing)
+        {
+            if !given.iter().any(|(given, _)| given == path) {
+                found.push(format!("{place}: {} needs {path}", resource.symbol));
             }
         }
     }
