@@ -11,7 +11,7 @@ param alwaysReady = [
   { name: 'function:shipping', instanceCount: 1 }
   { name: 'function:orders', instanceCount: 1 }
 ]
-// It allows 859 connections, and 40 instances open 120 at most.
+// It allows 844 connections of users, and 40 instances open 120 at most.
 param databaseSku = { name: 'Standard_D2ds_v5', tier: 'GeneralPurpose' }
 param zoneRedundant = true
 param backupRetentionDays = 35
