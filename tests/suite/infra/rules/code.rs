@@ -23,6 +23,22 @@ const HOST_SETTINGS: &[&str] = &[
     "AzureWebJobsStorage__credential",
 ];
 
+/// Settings that the app does not work without.
+const NEEDED: &[&str] = &[
+    "AZURE_CLIENT_ID",
+    "EVENTGRID_TOPIC_ENDPOINT",
+    "PAYMENT_PROVIDER",
+    "STORE_URL",
+    "STRIPE_API_KEY",
+];
+
+/// Settings that the handler reads and that no template may write: the platform's own, and a key.
+const NOT_WRITTEN: &[&str] = &[
+    "EVENTGRID_TOPIC_KEY",
+    "FUNCTIONS_CUSTOMHANDLER_PORT",
+    "IDENTITY_ENDPOINT",
+];
+
 /// The names of the settings that the handler reads.
 fn settings_read() -> BTreeSet<String> {
     let names = RefCell::new(BTreeSet::new());
@@ -61,14 +77,7 @@ pub fn settings(templates: &BTreeMap<&str, Template>, found: &mut Vec<String>) {
     };
     let (written, read) = (settings_written(template), settings_read());
     for (name, value) in &written {
-        // The host sets these by itself, or they would be a key.
-        let ours = read.contains(name)
-            && ![
-                "EVENTGRID_TOPIC_KEY",
-                "IDENTITY_ENDPOINT",
-                "FUNCTIONS_CUSTOMHANDLER_PORT",
-            ]
-            .contains(&name.as_str());
+        let ours = read.contains(name) && !NOT_WRITTEN.contains(&name.as_str());
         if !ours && !HOST_SETTINGS.contains(&name.as_str()) {
             found.push(format!(
                 "modules/app.bicep: nobody reads the app setting {name}"
@@ -78,14 +87,7 @@ pub fn settings(templates: &BTreeMap<&str, Template>, found: &mut Vec<String>) {
             found.push("modules/app.bicep: STRIPE_API_KEY must come from the key vault".to_owned());
         }
     }
-    let needed = [
-        "AZURE_CLIENT_ID",
-        "EVENTGRID_TOPIC_ENDPOINT",
-        "PAYMENT_PROVIDER",
-        "STORE_URL",
-        "STRIPE_API_KEY",
-    ];
-    for name in needed.iter().chain(HOST_SETTINGS) {
+    for name in NEEDED.iter().chain(HOST_SETTINGS) {
         if !written.contains_key(*name) {
             found.push(format!(
                 "modules/app.bicep: the app setting {name} is missing"
