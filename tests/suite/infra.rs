@@ -1,6 +1,7 @@
 //! The templates in `infra/`, checked as far as that is possible without Azure: a real parser, a list of what exists in
 //! Azure with its sources, and what the code says.
 
+mod database_role;
 mod deployment;
 mod mistakes;
 mod rules;
