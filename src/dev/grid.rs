@@ -246,6 +246,7 @@ impl Topic {
 }
 
 fn router(topic: Arc<Topic>) -> Router {
+    let identity = identity_routes(topic.gate.clone());
     Router::new()
         // A page for the browser will answer here; until then the index says what there is.
         .route("/", get(index).post(publish))
@@ -255,8 +256,8 @@ fn router(topic: Arc<Topic>) -> Router {
         .route("/idle", get(idle))
         .fallback(async || Refusal::NotFound)
         .layer(CatchPanicLayer::new())
-        .with_state(topic.clone())
-        .merge(identity_routes(topic.gate.clone()))
+        .with_state(topic)
+        .merge(identity)
 }
 
 async fn index() -> impl IntoResponse {

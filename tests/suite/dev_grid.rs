@@ -638,7 +638,7 @@ async fn a_publisher_shows_a_key_or_a_token_made_with_it() {
             "wrong".to_owned(),
             "the access key is another one",
         ),
-        ("x-other", "x".to_owned(), "there is none"),
+        ("x-other", "nothing".to_owned(), "there is none"),
         (
             "aeg-sas-token",
             sas(&resource, "1/1/2020 1:00:00 AM", b"local-development"),

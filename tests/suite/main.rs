@@ -21,6 +21,7 @@ mod dev_grid;
 mod dev_host;
 mod dev_survives;
 mod doctor;
+mod infra;
 mod journeys;
 mod postgres_server;
 mod processes;

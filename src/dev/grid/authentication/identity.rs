@@ -48,7 +48,7 @@ async fn managed_identity(
     let secret = headers
         .get("x-identity-header")
         .and_then(|value| value.to_str().ok());
-    if !secret.is_some_and(|secret| access_key::verify(secret).is_ok()) {
+    if secret.is_none_or(|secret| access_key::verify(secret).is_err()) {
         return refused(
             StatusCode::FORBIDDEN,
             "X-IDENTITY-HEADER must be the value of IDENTITY_HEADER",
