@@ -1,6 +1,9 @@
 //! `orderflow package`: what to package, and what came of it, for a person.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -55,38 +58,39 @@ pub(super) async fn run(options: Options) -> Result<(), String> {
     };
     let made = package.make().await.map_err(|error| error.to_string())?;
     let out = package.out.display();
+    if let Some(fit) = made.fit {
+        let needs = fit.glibc.map_or_else(
+            || "linked statically".to_owned(),
+            |glibc| format!("glibc {glibc} (there is {IMAGE_GLIBC})"),
+        );
+        println!("fit for Azure  x86-64, {needs}, stripped, not a debug build");
+    }
     println!(
-        "staged    {out}: host.json, the handler ({}), {} functions",
+        "staged         {out}: host.json, the handler ({}), {} functions",
         mebibytes(made.handler_size),
         made.functions
     );
-    if let Some(fit) = made.fit {
-        let glibc = fit.glibc.map_or_else(
-            || "no glibc".to_owned(),
-            |glibc| format!("glibc {glibc} of {IMAGE_GLIBC}"),
-        );
-        println!("fit       for Azure: x86-64, needs {glibc}, stripped, not a debug build");
-    }
-    if let Some(trial) = made.trial {
-        println!(
-            "tried     in a clean environment: {} of {} functions answered, {} ms",
+    match made.trial {
+        Some(trial) => println!(
+            "tried          in a clean environment: {} of {} functions answered, {} ms",
             trial.functions,
             made.functions,
             trial.took.as_millis()
-        );
+        ),
+        None => println!("not tried      the handler was not started"),
     }
     if let (Some(zip), Some(size)) = (&package.zip, made.zip_size) {
-        println!("zipped    {}: {}", zip.display(), mebibytes(size));
+        println!("zipped         {}: {}", zip.display(), mebibytes(size));
     }
-    println!("start     func start --script-root {out}");
+    println!("start it       func start --script-root {out}");
     if !local {
         println!(
-            "publish   func azure functionapp publish APP --custom --no-build --script-root {out}"
+            "publish it     func azure functionapp publish APP --custom --no-build --script-root {out}"
         );
     }
     if let Some(zip) = &package.zip {
         println!(
-            "or        az functionapp deployment source config-zip --resource-group GROUP --name APP --src {}",
+            "or deploy it   az functionapp deployment source config-zip --resource-group GROUP --name APP --src {}",
             zip.display()
         );
     }
@@ -94,7 +98,7 @@ pub(super) async fn run(options: Options) -> Result<(), String> {
 }
 
 /// The zip of a folder: beside it, under its name.
-fn beside(out: &std::path::Path) -> PathBuf {
+fn beside(out: &Path) -> PathBuf {
     let mut zip = OsString::from(out);
     zip.push(".zip");
     PathBuf::from(zip)

@@ -20,6 +20,7 @@ mod dev_grid;
 mod dev_host;
 mod dev_survives;
 mod journeys;
+mod package;
 mod postgres_server;
 mod processes;
 mod publish;

@@ -24,7 +24,7 @@ use super::app::App;
 const PROBE: Duration = Duration::from_millis(5);
 
 /// How many of the last lines are kept.
-const LINES: usize = 5;
+const LINES: usize = 10;
 
 /// How long to wait for them when the handler has ended: a child of its own may keep its pipes open.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -119,6 +119,9 @@ pub(super) async fn answers(client: &Client, address: &str) {
 async fn keep(from: impl AsyncRead + Unpin, lines: Arc<Mutex<VecDeque<String>>>) {
     let mut from = BufReader::new(from).lines();
     while let Ok(Some(line)) = from.next_line().await {
+        if line.trim().is_empty() {
+            continue;
+        }
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == LINES {
             lines.pop_front();
