@@ -79,7 +79,7 @@ pub enum Unfit {
         library: String,
     },
     /// The deployed package is read-only: the host cannot mend it.
-    #[error("it may not be executed: its mode is {0:o}, and 755 was expected")]
+    #[error("it may not be executed: its mode is {0:o}")]
     NotExecutable(u32),
     /// Slow and large.
     #[error("it is a debug build")]
@@ -110,7 +110,7 @@ pub fn check(program: &Path) -> io::Result<Result<Fit, Unfit>> {
     let mode = fs::metadata(program)?.permissions().mode() & 0o777;
     let content = fs::read(program)?;
     Ok(inspect(&content).and_then(|fit| {
-        if mode & 0o111 == 0o111 {
+        if mode & 0o100 != 0 {
             Ok(fit)
         } else {
             Err(Unfit::NotExecutable(mode))

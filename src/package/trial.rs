@@ -147,7 +147,11 @@ async fn invoke(client: &Client, address: &str, function: &AppFunction) -> Resul
     };
     let body = body.map_err(|error| error.to_string())?;
     match exchange(client, address, name, body).await {
-        Ok(Judgement::Success { .. }) => Ok(()),
+        // The host takes a parked event for done. A sample that is parked is not.
+        Ok(Judgement::Success { logs }) => logs
+            .into_iter()
+            .find(|entry| entry.starts_with("parked"))
+            .map_or(Ok(()), |entry| Err(format!("the sample was {entry}"))),
         Ok(Judgement::Failure(answer)) => Err(format!("the handler answered {answer}")),
         Ok(Judgement::Hang(status)) => Err(format!(
             "the handler answered {status} without content, on which the host hangs"

@@ -141,7 +141,7 @@ fn what_would_not_start_in_azure_is_refused_with_its_reason() {
     );
     assert_eq!(
         refusal(&fit, 0o644),
-        "it may not be executed: its mode is 644, and 755 was expected"
+        "it may not be executed: its mode is 644"
     );
     assert_eq!(
         refusal(&linked(folder.path(), &["-g"]), 0o755),
@@ -286,6 +286,21 @@ async fn a_function_without_a_route_is_found() {
     );
     fs::remove_dir_all(added).unwrap();
     assert_eq!(trial::run(&out).await.unwrap().functions, FUNCTIONS.len());
+}
+
+#[tokio::test]
+async fn a_function_that_can_make_nothing_of_what_invokes_it_is_found() {
+    let (_folder, out) = staged().await;
+    let definition = out.join("payment/function.json");
+    let other = fs::read_to_string(&definition)
+        .unwrap()
+        .replace("eventGridTrigger", "timerTrigger");
+    fs::write(definition, other).unwrap();
+    let (problem, _) = failure(&out).await;
+    assert_eq!(
+        problem,
+        "the function payment: the sample was parked: Data: "
+    );
 }
 
 #[tokio::test]
