@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -47,7 +48,7 @@ pub(super) async fn run(options: Options) -> Result<(), String> {
         local,
         untried,
     } = options;
-    let binary = binary.map_or_else(std::env::current_exe, Ok);
+    let binary = binary.map_or_else(this_program, Ok);
     let package = Package {
         root: PathBuf::from("."),
         binary: binary.map_err(|error| format!("cannot find this program: {error}"))?,
@@ -95,6 +96,15 @@ pub(super) async fn run(options: Options) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// The path of this program, as short as a person would write it.
+fn this_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let here = std::env::current_dir()?;
+    Ok(program
+        .strip_prefix(here)
+        .map_or_else(|_| program.clone(), Path::to_path_buf))
 }
 
 /// The zip of a folder: beside it, under its name.

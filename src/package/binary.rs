@@ -73,7 +73,7 @@ pub enum Unfit {
         "it needs {version} of {library}, and the Functions image may have no more than glibc {IMAGE_GLIBC}"
     )]
     Glibc {
-        /// The newest symbol version.
+        /// The newest symbol version that it needs.
         version: String,
         /// The library that must have it.
         library: String,
@@ -201,24 +201,45 @@ fn glibc(file: &ElfBytes<'_, AnyEndian>) -> Result<Option<Glibc>, Unfit> {
         0,
         needs,
     );
-    let mut newest = None;
+    let mut needed: Option<Needed<'_>> = None;
     for (library, versions) in libraries {
         let library = text(&names, library.vn_file.into())?;
         // The loader only warns of a weak one.
         for version in versions.filter(|version| version.vna_flags & VER_FLG_WEAK == 0) {
             let name = text(&names, version.vna_name.into())?;
-            if !name.starts_with("GLIBC_") {
-                continue;
+            if name.starts_with("GLIBC_") {
+                needed = needed.max(Some(Needed::new(name, library)));
             }
-            let glibc = Glibc::of_symbol_version(name);
-            if glibc.is_none_or(|glibc| glibc > IMAGE_GLIBC) {
-                let (version, library) = (name.to_owned(), library.to_owned());
-                return Err(Unfit::Glibc { version, library });
-            }
-            newest = newest.max(glibc);
         }
     }
-    Ok(newest)
+    match needed {
+        None => Ok(None),
+        Some(Needed { glibc, .. }) if glibc <= IMAGE_GLIBC => Ok(Some(glibc)),
+        Some(Needed { name, library, .. }) => Err(Unfit::Glibc {
+            version: name.to_owned(),
+            library: library.to_owned(),
+        }),
+    }
+}
+
+/// A symbol version of glibc that a program is linked with, by its age.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Needed<'a> {
+    glibc: Glibc,
+    name: &'a str,
+    library: &'a str,
+}
+
+impl<'a> Needed<'a> {
+    fn new(name: &'a str, library: &'a str) -> Self {
+        // One without a number, such as GLIBC_ABI_DT_RELR, is newer than the image's.
+        let glibc = Glibc::of_symbol_version(name).unwrap_or(Glibc(u16::MAX, 0));
+        Self {
+            glibc,
+            name,
+            library,
+        }
+    }
 }
 
 fn text<'a>(names: &StringTable<'a>, offset: u64) -> Result<&'a str, ParseError> {

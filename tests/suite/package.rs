@@ -297,9 +297,9 @@ async fn a_function_that_can_make_nothing_of_what_invokes_it_is_found() {
         .replace("eventGridTrigger", "timerTrigger");
     fs::write(definition, other).unwrap();
     let (problem, _) = failure(&out).await;
-    assert_eq!(
-        problem,
-        "the function payment: the sample was parked: Data: "
+    assert!(
+        problem.starts_with("the function payment: the sample was parked: specversion"),
+        "{problem}"
     );
 }
 
