@@ -20,12 +20,11 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 
-    /// Write a zip to deploy, too [default: DIR.zip]
+    /// Write DIR.zip, too: what is deployed
     ///
-    /// It has all that is deployed, the handler with the right to be executed, and no local.settings.json. The same files
-    /// make the same bytes.
-    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "local")]
-    zip: Option<Option<PathBuf>>,
+    /// It has the handler with the right to be executed, and no local.settings.json. The same files make the same bytes.
+    #[arg(long, conflicts_with = "local")]
+    zip: bool,
 
     /// For `func start` on this machine only: take any handler that runs here
     #[arg(long)]
@@ -52,7 +51,7 @@ pub(super) async fn run(options: Options) -> Result<(), String> {
     let package = Package {
         root: PathBuf::from("."),
         binary: binary.map_err(|error| format!("cannot find this program: {error}"))?,
-        zip: zip.map(|zip| zip.unwrap_or_else(|| beside(&out))),
+        zip: zip.then(|| beside(&out)),
         out,
         local,
         untried,
@@ -109,7 +108,8 @@ fn this_program() -> io::Result<PathBuf> {
 
 /// The zip of a folder: beside it, under its name.
 fn beside(out: &Path) -> PathBuf {
-    let mut zip = OsString::from(out);
+    // Without a slash at the end.
+    let mut zip = OsString::from(out.components().as_path());
     zip.push(".zip");
     PathBuf::from(zip)
 }
@@ -117,4 +117,16 @@ fn beside(out: &Path) -> PathBuf {
 fn mebibytes(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) / (1024 * 1024);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zip_is_beside_its_folder() {
+        for out in ["build/dist", "build/dist/"] {
+            assert_eq!(beside(Path::new(out)), Path::new("build/dist.zip"));
+        }
+    }
 }

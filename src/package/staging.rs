@@ -32,6 +32,12 @@ pub(super) fn deployed() -> Vec<PathBuf> {
 /// Makes `out` from the repository at `root`, with `binary` as the handler.
 pub(super) fn stage(root: &Path, out: &Path, binary: &Path) -> io::Result<()> {
     fs::create_dir_all(out)?;
+    // Copying a file onto itself would empty it.
+    if fs::canonicalize(out)? == fs::canonicalize(root)? {
+        return Err(io::Error::other(
+            "it must be another folder than the repository's",
+        ));
+    }
     remove_former_functions(out)?;
     fs::write(out.join(".funcignore"), IGNORED)?;
     for function in FUNCTIONS {

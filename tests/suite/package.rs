@@ -221,6 +221,13 @@ async fn what_is_staged_is_what_the_host_and_core_tools_want_and_works_in_a_clea
         "the host looks for functions beside host.json"
     );
 
+    let onto_itself = ["package", "--local", "--out", "."];
+    let (code, _, errors) = output(&mut orderflow(&onto_itself)).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        errors.contains("another folder than the repository's"),
+        "{errors}"
+    );
     let zipped = ["package", "--local", "--zip"];
     let (code, _, errors) = output(&mut orderflow(&zipped)).await;
     assert_eq!(code, Some(2), "a zip is for Azure: {errors}");
@@ -352,7 +359,7 @@ fn elsewhere() -> TempDir {
     let definition = folder.path().join("functions/billing/function.json");
     for file in [folder.path().join("host.json"), definition] {
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-        let long_ago = SystemTime::now() - Duration::from_secs(400 * 24 * 3600);
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         File::open(&file).unwrap().set_modified(long_ago).unwrap();
     }
     folder
