@@ -96,6 +96,17 @@ pub enum PackageError {
         /// Why not.
         reason: Unfit,
     },
+    /// The program may be fit, but it cannot be started on this machine.
+    #[error(
+        "{} cannot be started here: {cause}; on a machine that runs no programs for x86-64 Linux, use --untried",
+        binary.display()
+    )]
+    NotRunnable {
+        /// The program.
+        binary: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
     /// The folder cannot be written.
     #[error("cannot stage {}: {cause}", out.display())]
     Staging {
@@ -175,12 +186,14 @@ impl Package {
         let host: serde_json::Value = serde_json::from_str(&host)
             .map_err(|error| PackageError::HostJson(error.to_string()))?;
         let pointer = "/customHandler/description/defaultExecutablePath";
-        match host.pointer(pointer).and_then(|path| path.as_str()) {
-            Some(EXECUTABLE) => Ok(()),
-            other => Err(PackageError::HostJson(format!(
-                "customHandler.description.defaultExecutablePath must be {EXECUTABLE:?}, and it is {other:?}"
-            ))),
+        let executable = host.pointer(pointer).and_then(|path| path.as_str());
+        if executable == Some(EXECUTABLE) {
+            return Ok(());
         }
+        Err(PackageError::HostJson(format!(
+            "customHandler.description.defaultExecutablePath must be {EXECUTABLE:?}, and it is {:?}",
+            executable.unwrap_or_default()
+        )))
     }
 
     async fn check_binary(&self) -> Result<Fit, PackageError> {
@@ -192,14 +205,17 @@ impl Package {
         let fit = binary::check(binary)
             .map_err(|cause| unreadable(binary, cause))?
             .map_err(unfit)?;
-        if !self.untried
-            && says_debug_build(binary)
-                .await
-                .map_err(|cause| unreadable(binary, cause))?
-        {
-            return Err(unfit(Unfit::DebugBuild));
+        if self.untried {
+            return Ok(fit);
         }
-        Ok(fit)
+        match says_debug_build(binary).await {
+            Ok(false) => Ok(fit),
+            Ok(true) => Err(unfit(Unfit::DebugBuild)),
+            Err(cause) => Err(PackageError::NotRunnable {
+                binary: binary.clone(),
+                cause,
+            }),
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use elf::{
 };
 
 /// The glibc that every Functions image has. Azure does not tell on which image an app runs. Those of Functions 4 are
-/// built on Debian 11 (2.31), Debian 12 (2.36) and Ubuntu 24.04 (2.39): <https://github.com/Azure/azure-functions-docker>,
-/// folder `host/4`, and its issues 1045 and 1256.
+/// built on Debian 11 (2.31), Debian 12 (2.36) and Ubuntu 24.04 (2.39); see `host/4` in
+/// <https://github.com/Azure/azure-functions-docker>.
 pub const IMAGE_GLIBC: Glibc = Glibc(2, 31);
 
 /// The dynamic loader of glibc on x86-64.

@@ -60,6 +60,12 @@ impl App {
                 functions.push(AppFunction { trigger, name });
             }
         }
+        if functions.is_empty() {
+            return Err(format!(
+                "{}: no folder with a function.json, so the host would not start the handler",
+                folder.display()
+            ));
+        }
         functions.sort();
         Ok(Self {
             program: folder.join(description.default_executable_path),
