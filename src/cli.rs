@@ -11,16 +11,23 @@ mod package;
 mod serve;
 mod simulate;
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{future::Future, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+/// A debug build says so: `package` asks.
+const VERSION: &str = if cfg!(debug_assertions) {
+    concat!(env!("CARGO_PKG_VERSION"), " (debug build)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
 
 /// Orderflow runs a sales application as Event Grid-driven functions.
 ///
 /// Try it: `orderflow dev`, then in another terminal
 /// `curl -i localhost:7071/api/orders -H 'content-type: application/json' -d @samples/place-order.json`.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = VERSION, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -48,18 +55,11 @@ enum Command {
     /// The local Event Grid alone, for use beside `func start`
     Grid(dev::Grid),
 
-    /// Stage the folder that `func start` and `func azure functionapp publish` want
+    /// Stage the folder that `func start` and `func azure functionapp publish` want, and prove that it works
     ///
-    /// It gets host.json, local.settings.json, the handler and a folder for each function.
-    Package {
-        /// The folder to make
-        #[arg(long, value_name = "DIR", default_value = "dist")]
-        out: PathBuf,
-
-        /// The handler to stage [default: this program]
-        #[arg(long, value_name = "FILE")]
-        binary: Option<PathBuf>,
-    },
+    /// It gets host.json, local.settings.json, the handler and a folder for each function. A handler that would not start
+    /// in Azure is refused. What was staged is started in a clean environment, and every function is invoked once.
+    Package(package::Options),
 
     /// Compare function.json files and samples with what the code says; exit with 1 when they differ
     ///
@@ -118,7 +118,7 @@ pub fn run() -> ExitCode {
         Command::Serve { stop_with_stdin } => block_on_one_thread(serve::run(stop_with_stdin)),
         Command::Dev(dev) => block_on(dev::run(dev)),
         Command::Grid(grid) => block_on(dev::run_grid(grid)),
-        Command::Package { out, binary } => package::run(&out, binary),
+        Command::Package(options) => block_on(package::run(options)),
         Command::Check { write } => check::run(write),
         Command::Canary(canary) => block_on(canary::run(canary)),
         Command::Doctor(doctor) => block_on(doctor::run(doctor)),

@@ -35,6 +35,11 @@ use self::{
     listening::bind,
     terminal::Terminal,
 };
+// How the host speaks with a handler, for others who play its part.
+pub(crate) use self::{
+    client::{describe, loopback},
+    host::{InvocationBody, Judgement, exchange, timer_body, with_host_headers},
+};
 pub use self::{
     error::{DevError, LastWords},
     grid::{DEVELOPMENT_KEY, StoreError},

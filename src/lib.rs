@@ -11,6 +11,7 @@
 //! - [`cloud_event`], [`handler`]: the HTTP side of `orderflow serve`
 //! - [`dev`]: a local Event Grid and a stand-in for the Functions host
 //! - [`simulate`]: the engine in a simulated, hostile world, and what must hold there
+//! - [`package`]: stages the app for the Functions tools, and tries what was staged
 //! - [`artifacts`], [`config`], [`telemetry`], [`cli`]: files, settings, logs and the command line
 //!
 //! Dependencies point inwards: `sales` knows only `events`; the engine knows both; the rim knows the engine.
@@ -28,6 +29,7 @@ pub mod events;
 pub mod functions;
 pub mod handler;
 mod http_client;
+pub mod package;
 pub mod publish;
 pub mod sales;
 pub mod simulate;

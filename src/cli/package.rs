@@ -1,112 +1,132 @@
-//! `orderflow package`: stages the folder that the Functions host and Core Tools want.
-//!
-//! The host finds functions only in direct subfolders beside host.json, so `functions/<name>` becomes `<name>`.
+//! `orderflow package`: what to package, and what came of it, for a person.
 
 use std::{
-    fs, io,
+    ffi::OsString,
+    io,
     path::{Path, PathBuf},
 };
 
-use crate::{
-    artifacts,
-    functions::{FUNCTIONS, Function},
-};
+use clap::Args;
 
-/// What host.json names as `defaultExecutablePath`, character for character: Core Tools gives only that entry of the
-/// package the right to be executed.
-const EXECUTABLE: &str = "orderflow";
+use crate::package::{Package, binary::IMAGE_GLIBC};
 
-/// Files beside host.json that go along.
-const SETTINGS: [&str; 2] = ["host.json", "local.settings.json"];
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The folder to make
+    #[arg(long, value_name = "DIR", default_value = "dist")]
+    out: PathBuf,
 
-/// Stages `out` from the current folder, with `binary` (this program when `None`) as the handler.
+    /// The handler to stage [default: this program]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+
+    /// Write DIR.zip, too: what is deployed
+    ///
+    /// It has the handler with the right to be executed, and no local.settings.json. The same files make the same bytes.
+    #[arg(long, conflicts_with = "local")]
+    zip: bool,
+
+    /// For `func start` on this machine only: take any handler that runs here
+    #[arg(long)]
+    local: bool,
+
+    /// Do not start the handler, on a machine that does not run programs for x86-64 Linux
+    #[arg(long)]
+    untried: bool,
+}
+
+/// Packages the repository in the current folder.
 ///
 /// # Errors
-/// One line: what is missing or cannot be written.
-pub(super) fn run(out: &Path, binary: Option<PathBuf>) -> Result<(), String> {
-    let differences =
-        artifacts::differences(Path::new(".")).map_err(|error| format!("cannot read: {error}"))?;
-    if let Some(difference) = differences.first() {
-        return Err(format!("{difference}; run `orderflow check --write` first"));
+/// Why nothing was packaged.
+pub(super) async fn run(options: Options) -> Result<(), String> {
+    let Options {
+        out,
+        binary,
+        zip,
+        local,
+        untried,
+    } = options;
+    let binary = binary.map_or_else(this_program, Ok);
+    let package = Package {
+        root: PathBuf::from("."),
+        binary: binary.map_err(|error| format!("cannot find this program: {error}"))?,
+        zip: zip.then(|| beside(&out)),
+        out,
+        local,
+        untried,
+    };
+    let made = package.make().await.map_err(|error| error.to_string())?;
+    let out = package.out.display();
+    if let Some(fit) = made.fit {
+        let needs = fit.glibc.map_or_else(
+            || "linked statically".to_owned(),
+            |glibc| format!("glibc {glibc} (there is {IMAGE_GLIBC})"),
+        );
+        println!("fit for Azure  x86-64, {needs}, stripped, not a debug build");
     }
-    let host = fs::read_to_string("host.json")
-        .map_err(|error| format!("cannot read host.json: {error}"))?;
-    let host: serde_json::Value =
-        serde_json::from_str(&host).map_err(|error| format!("host.json: {error}"))?;
-    let path = host.pointer("/customHandler/description/defaultExecutablePath");
-    if path.and_then(|path| path.as_str()) != Some(EXECUTABLE) {
-        return Err(format!(
-            "host.json: customHandler.description.defaultExecutablePath must be {EXECUTABLE:?}"
-        ));
-    }
-    let this =
-        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-    let binary = binary.unwrap_or(this);
-    stage(out, &binary).map_err(|error| format!("cannot stage {}: {error}", out.display()))?;
-    let size = fs::metadata(out.join(EXECUTABLE))
-        .map(|metadata| metadata.len())
-        .unwrap_or_default();
     println!(
-        "{}: host.json, {EXECUTABLE} ({} KiB), {} functions",
-        out.display(),
-        size / 1024,
-        FUNCTIONS.len()
+        "staged         {out}: host.json, the handler ({}), {} functions",
+        mebibytes(made.handler_size),
+        made.functions
     );
-    if cfg!(debug_assertions) {
-        println!("this is a debug build; for Azure, package with `cargo run --release -- package`");
+    match made.trial {
+        Some(trial) => println!(
+            "tried          in a clean environment: {} of {} functions answered, {} ms",
+            trial.functions,
+            made.functions,
+            trial.took.as_millis()
+        ),
+        None => println!("not tried      the handler was not started"),
     }
-    println!("try it:     func start --script-root {}", out.display());
-    println!(
-        "publish it: func azure functionapp publish APP --custom --no-build --script-root {}",
-        out.display()
-    );
+    if let (Some(zip), Some(size)) = (&package.zip, made.zip_size) {
+        println!("zipped         {}: {}", zip.display(), mebibytes(size));
+    }
+    println!("start it       func start --script-root {out}");
+    if !local {
+        println!(
+            "publish it     func azure functionapp publish APP --custom --no-build --script-root {out}"
+        );
+    }
+    if let Some(zip) = &package.zip {
+        println!(
+            "or deploy it   az functionapp deployment source config-zip --resource-group GROUP --name APP --src {}",
+            zip.display()
+        );
+    }
     Ok(())
 }
 
-/// What is never published: what the handler keeps when it runs from there.
-const IGNORED: &str = ".orderflow\n";
-
-fn stage(out: &Path, binary: &Path) -> io::Result<()> {
-    fs::create_dir_all(out)?;
-    remove_former_functions(out)?;
-    fs::write(out.join(".funcignore"), IGNORED)?;
-    for function in FUNCTIONS {
-        let folder = out.join(function.name);
-        fs::create_dir_all(&folder)?;
-        copy(
-            &Path::new("functions")
-                .join(function.name)
-                .join("function.json"),
-            &folder.join("function.json"),
-        )?;
-    }
-    for file in SETTINGS {
-        copy(Path::new(file), &out.join(file))?;
-    }
-    // A handler that runs from there must not be written over while it is being read.
-    let staged = out.join(".orderflow.new");
-    copy(binary, &staged)?;
-    fs::rename(staged, out.join(EXECUTABLE))
+/// The path of this program, as short as a person would write it.
+fn this_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let here = std::env::current_dir()?;
+    Ok(program
+        .strip_prefix(here)
+        .map_or_else(|_| program.clone(), Path::to_path_buf))
 }
 
-/// A folder that an earlier version staged would be deployed without a route behind it, and its events redelivered
-/// for a day.
-fn remove_former_functions(out: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(out)? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if path.join("function.json").is_file() && Function::named(name).is_none() {
-            fs::remove_dir_all(path)?;
+/// The zip of a folder: beside it, under its name.
+fn beside(out: &Path) -> PathBuf {
+    // Without a slash at the end.
+    let mut zip = OsString::from(out.components().as_path());
+    zip.push(".zip");
+    PathBuf::from(zip)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) / (1024 * 1024);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zip_is_beside_its_folder() {
+        for out in ["build/dist", "build/dist/"] {
+            assert_eq!(beside(Path::new(out)), Path::new("build/dist.zip"));
         }
     }
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::copy(from, to)
-        .map(drop)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))
 }

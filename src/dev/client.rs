@@ -8,7 +8,7 @@ use super::DevError;
 ///
 /// That holds for the host as well: with `enableForwardingHttpRequest`, which Orderflow's host.json sets,
 /// the real host does not follow redirects either.
-pub(super) fn loopback() -> Result<Client, DevError> {
+pub(crate) fn loopback() -> Result<Client, DevError> {
     // The client cannot be built without a provider of cryptography, even for plain HTTP.
     // An error means that one is installed already.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -20,7 +20,7 @@ pub(super) fn loopback() -> Result<Client, DevError> {
 }
 
 /// What went wrong, with its cause: the error of the client itself says only that something did.
-pub(super) fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
     while let Some(cause) = deepest.source() {
         deepest = cause;

@@ -31,6 +31,10 @@ use self::{
     handler_process::{Handler, HandlerCommand, HandlerProcess},
     invocation::Invoker,
 };
+pub(crate) use self::{
+    invocation::{InvocationBody, Judgement, exchange, with_host_headers},
+    timers::body as timer_body,
+};
 use super::{
     DevError, Subscription, TimerFunction, client, data_folder::DataFolder, listening, stop::Stop,
     terminal::Terminal,

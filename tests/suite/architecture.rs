@@ -62,6 +62,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("artifacts", &["cloud_event", "events", "functions"]),
+    (
+        "package",
+        &["artifacts", "cloud_event", "dev", "events", "functions"],
+    ),
     ("config", &["entra", "sales", "store"]),
     ("telemetry", &["config"]),
 ];

@@ -442,7 +442,11 @@ async fn examined_package(package: &TempDir) -> (Option<i32>, String, String) {
 
 #[tokio::test]
 async fn a_package_is_examined_against_the_handler() {
-    let printed = assert_healthy(examined_package(&staged()).await);
+    let (code, printed, errors) = examined_package(&staged()).await;
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{printed}");
+    // A script runs here, and is no handler for Azure.
+    assert_found(&printed, "doubt", "handler", "would not start in Azure");
+    assert!(printed.ends_with(" doubts: 1, faults: 0\n"), "{printed}");
     let version = concat!("orderflow ", env!("CARGO_PKG_VERSION"));
     assert_found(&printed, "ok", "handler", version);
     let executable = |folder: &Path| folder.join("orderflow");

@@ -23,6 +23,9 @@ mod dev_survives;
 mod doctor;
 mod infra;
 mod journeys;
+// Its programs for Azure are made by this machine's own compiler.
+#[cfg(target_arch = "x86_64")]
+mod package;
 mod postgres_server;
 mod processes;
 mod publish;

@@ -1,7 +1,6 @@
 //! The program itself: real processes, real signals, real kills.
 
 use std::{
-    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Output, Stdio},
     sync::Arc,
@@ -483,40 +482,6 @@ async fn the_log_is_json_lines_with_invocation_function_order_and_event() {
     }
     assert!(!log.contains("ada@example.com"), "no personal data");
     dev.stop().await;
-}
-
-#[tokio::test]
-async fn package_stages_what_the_host_and_core_tools_want() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("dist");
-    let former = out.join("invoicing");
-    std::fs::create_dir_all(&former).unwrap();
-    std::fs::write(former.join("function.json"), "{}").unwrap();
-    let (code, printed, errors) =
-        output(&mut orderflow(&["package", "--out", out.to_str().unwrap()])).await;
-    assert_eq!(code, Some(0), "{errors}");
-    assert!(printed.contains("func start --script-root"), "{printed}");
-    for file in [
-        "host.json",
-        "local.settings.json",
-        "orderflow",
-        "billing/function.json",
-        "sweep/function.json",
-    ] {
-        assert!(out.join(file).is_file(), "{file}");
-    }
-    let mode = std::fs::metadata(out.join("orderflow"))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o111, 0o111, "it can be executed");
-    assert!(!former.exists(), "a function that is no more");
-    let ignored = std::fs::read_to_string(out.join(".funcignore")).unwrap();
-    assert!(ignored.contains(".orderflow"), "no orders are published");
-    assert!(
-        !out.join("functions").exists(),
-        "the host looks for functions beside host.json"
-    );
 }
 
 #[tokio::test]

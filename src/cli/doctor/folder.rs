@@ -14,10 +14,8 @@ use crate::{
     artifacts,
     engine::DELIVERY_BUDGET,
     functions::{FUNCTIONS, Function},
+    package::{EXECUTABLE, binary},
 };
-
-/// The name of the handler in a package.
-const EXECUTABLE: &str = "orderflow";
 
 /// How long a handler may take to say its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(5);
@@ -177,6 +175,19 @@ fn strays(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(stray).collect()
 }
 
+/// A handler that runs here need not run there.
+fn fit_for_azure(file: &Path, report: &mut Report) {
+    const SUBJECT: &str = "handler";
+    match binary::check(file) {
+        Ok(Ok(_)) => report.fine(SUBJECT, "would start in Azure"),
+        Ok(Err(unfit)) => {
+            let what = format!("would not start in Azure: {unfit}");
+            report.doubt(SUBJECT, &what, "infra/build-portable, then package that");
+        }
+        Err(error) => report.skipped(SUBJECT, &error.to_string()),
+    }
+}
+
 /// The staged handler: whether it starts at all, and is of this version.
 async fn handler(file: &Path, report: &mut Report) {
     const SUBJECT: &str = "handler";
@@ -204,6 +215,7 @@ async fn handler(file: &Path, report: &mut Report) {
             let said = said.lines().next().unwrap_or_default().trim();
             if output.status.success() && said.starts_with(expected) {
                 report.fine(SUBJECT, said);
+                fit_for_azure(file, report);
             } else {
                 let what = format!(
                     "{name} says {said:?} ({}), expected {expected:?}",

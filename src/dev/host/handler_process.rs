@@ -69,7 +69,7 @@ pub(super) struct Running {
 
 /// There is no handler to send an invocation to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoHandler {
+pub(crate) enum NoHandler {
     /// It has ended for good.
     #[error("the handler has ended and is not started again")]
     Ended,

@@ -29,7 +29,7 @@ const HOST_VERSION: &str = "4.1052.200";
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the host says it is, on every request to the handler but the probe.
-pub(super) fn with_host_headers(request: RequestBuilder) -> RequestBuilder {
+pub(crate) fn with_host_headers(request: RequestBuilder) -> RequestBuilder {
     request
         .header("X-Azure-Functions-HostVersion", HOST_VERSION)
         .header("X-Azure-Functions-InvocationId", random_id().to_string())
@@ -39,7 +39,7 @@ pub(super) fn with_host_headers(request: RequestBuilder) -> RequestBuilder {
 /// The body of an invocation. The trigger's value is passed on unchanged; what the host knows besides goes into `Metadata`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct InvocationBody<'a> {
+pub(crate) struct InvocationBody<'a> {
     data: BTreeMap<&'a str, &'a RawValue>,
     metadata: Metadata,
 }
@@ -61,7 +61,7 @@ struct Sys {
 
 impl<'a> InvocationBody<'a> {
     /// The invocation of a function by an event, whose own `data` the host repeats in the metadata.
-    pub(super) fn of_event(
+    pub(crate) fn of_event(
         function: &str,
         binding: &'a str,
         event: &'a RawValue,
@@ -91,7 +91,7 @@ impl<'a> InvocationBody<'a> {
     }
 
     /// The body as it is sent.
-    pub(super) fn to_bytes(&self) -> Result<Bytes, serde_json::Error> {
+    pub(crate) fn to_bytes(&self) -> Result<Bytes, serde_json::Error> {
         serde_json::to_vec(self).map(Bytes::from)
     }
 }
@@ -107,7 +107,7 @@ fn as_metadata(value: &RawValue) -> Result<Box<RawValue>, serde_json::Error> {
 
 /// Why an invocation failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InvocationError {
+pub(crate) enum InvocationError {
     #[error(transparent)]
     NoHandler(#[from] NoHandler),
     #[error("the handler cannot be reached: {0}")]
@@ -195,22 +195,10 @@ impl Invoker {
         running: Running,
         body: Bytes,
     ) -> Result<Vec<String>, InvocationError> {
-        let request = self.client.post(format!("{}/{function}", running.address));
-        let request = with_host_headers(request)
-            .header(CONTENT_TYPE, "application/json; charset=utf-8")
-            .body(chunked(body));
-        let answer = request.send().await?;
-        let status = answer.status().as_u16();
-        let content_type = answer
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let content_type = content_type.map(str::to_owned);
-        let body = read(answer).await?;
-        match judge(status, content_type.as_deref(), &body) {
+        match exchange(&self.client, &running.address, function, body).await? {
             Judgement::Success { logs } => Ok(logs),
             Judgement::Failure(problem) => Err(InvocationError::Failure(problem)),
-            Judgement::Hang => {
+            Judgement::Hang(status) => {
                 self.terminal.alarm(format!(
                     "{function} answered {status} without content: the real host hangs on this until the function's time limit \
                      and then kills the handler, and so does this one. Answer {{\"Outputs\":{{}},\"Logs\":[],\"ReturnValue\":null}}"
@@ -220,6 +208,28 @@ impl Invoker {
             }
         }
     }
+}
+
+/// Sends an invocation to the handler at an address, and says what its answer means to the host.
+pub(crate) async fn exchange(
+    client: &Client,
+    address: &str,
+    function: &str,
+    body: Bytes,
+) -> Result<Judgement, InvocationError> {
+    let request = client.post(format!("{address}/{function}"));
+    let request = with_host_headers(request)
+        .header(CONTENT_TYPE, "application/json; charset=utf-8")
+        .body(chunked(body));
+    let answer = request.send().await?;
+    let status = answer.status().as_u16();
+    let content_type = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(str::to_owned);
+    let body = read(answer).await?;
+    Ok(judge(status, content_type.as_deref(), &body))
 }
 
 /// A body that is sent in chunks, as the real host does. Mapping its frames, to themselves, makes it forget its length.
@@ -242,13 +252,13 @@ async fn read(mut answer: Response) -> Result<Vec<u8>, InvocationError> {
 
 /// What an answer means to the host.
 #[derive(Debug, PartialEq, Eq)]
-enum Judgement {
+pub(crate) enum Judgement {
     /// The invocation is done.
     Success { logs: Vec<String> },
     /// The invocation failed, for this reason.
     Failure(String),
-    /// Neither: the host waits until the function's time limit.
-    Hang,
+    /// Neither, since there is nothing in the answer: the host waits until the function's time limit. With its status.
+    Hang(u16),
 }
 
 /// Judges an answer as the host does.
@@ -261,7 +271,7 @@ fn judge(status: u16, content_type: Option<&str>, body: &[u8]) -> Judgement {
         );
     }
     if body.is_empty() {
-        return Judgement::Hang;
+        return Judgement::Hang(status);
     }
     if !is_json(content_type) {
         let given = content_type.unwrap_or("missing");
@@ -270,10 +280,10 @@ fn judge(status: u16, content_type: Option<&str>, body: &[u8]) -> Judgement {
         ));
     }
     if body.trim_ascii().is_empty() {
-        return Judgement::Hang;
+        return Judgement::Hang(status);
     }
     match serde_json::from_slice(body) {
-        Ok(Value::Null) => Judgement::Hang,
+        Ok(Value::Null) => Judgement::Hang(status),
         Ok(Value::Object(members)) => judge_members(status, &members),
         Ok(_) => Judgement::Failure(format!(
             "{status}, but its JSON is not an object: {}",
@@ -400,10 +410,10 @@ mod tests {
 
     #[test]
     fn no_content_is_neither_success_nor_failure() {
-        assert_eq!(judge(204, None, b""), Judgement::Hang);
-        assert_eq!(judge(200, Some("text/plain"), b""), Judgement::Hang);
-        assert_eq!(judge(200, JSON, b" \n"), Judgement::Hang);
-        assert_eq!(judge(200, JSON, b"null"), Judgement::Hang);
+        assert_eq!(judge(204, None, b""), Judgement::Hang(204));
+        assert_eq!(judge(200, Some("text/plain"), b""), Judgement::Hang(200));
+        assert_eq!(judge(200, JSON, b" \n"), Judgement::Hang(200));
+        assert_eq!(judge(200, JSON, b"null"), Judgement::Hang(200));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{json, value::to_raw_value};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -39,6 +40,17 @@ pub(super) async fn fire(
     last: Option<DateTime<Utc>>,
     next: Option<DateTime<Utc>>,
 ) -> Result<(), InvocationError> {
+    let body = body(function, binding, last, next)?;
+    functions.invoker.invoke(function, body).await
+}
+
+/// The body of an invocation by a timer that fired `last` and will fire `next`.
+pub(crate) fn body(
+    function: &str,
+    binding: &str,
+    last: Option<DateTime<Utc>>,
+    next: Option<DateTime<Utc>>,
+) -> Result<Bytes, serde_json::Error> {
     // What .NET has where there was no time yet.
     let at = |time: Option<DateTime<Utc>>| {
         time.map_or_else(|| "0001-01-01T00:00:00".to_owned(), timestamp)
@@ -48,6 +60,5 @@ pub(super) async fn fire(
         "ScheduleStatus": {"Last": at(last), "Next": at(next), "LastUpdated": at(last)},
         "IsPastDue": false,
     }))?;
-    let body = InvocationBody::of_timer(function, binding, &value).to_bytes()?;
-    functions.invoker.invoke(function, body).await
+    InvocationBody::of_timer(function, binding, &value).to_bytes()
 }
