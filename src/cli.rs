@@ -59,14 +59,14 @@ enum Command {
         binary: Option<PathBuf>,
     },
 
-    /// Compare function.json files and samples with what the code says; exit with 1 when they differ
+    /// Compare the files that are made from the code with what the code says; exit with 1 when they differ
     ///
-    /// Fails too when an event type is one that nobody takes, or a failure that nobody undoes.
-    Check {
-        /// Write them anew
-        #[arg(long)]
-        write: bool,
-    },
+    /// These are the function.json files, the event subscriptions, the JSON Schemas of the events, the AsyncAPI and
+    /// the OpenAPI document, the samples, and the picture in README.md. Each difference is one line.
+    ///
+    /// Fails too when an event breaks with its schema in schemas/released (a field that is gone, of another kind, or
+    /// required now), when an event type is one that nobody takes, and when it is a failure that nobody undoes.
+    Check(check::Check),
 
     /// Send a sample event, as Event Grid would
     ///
@@ -95,7 +95,7 @@ pub fn run() -> ExitCode {
         Command::Dev(dev) => block_on(dev::run(dev)),
         Command::Grid(grid) => block_on(dev::run_grid(grid)),
         Command::Package { out, binary } => package::run(&out, binary),
-        Command::Check { write } => check::run(write),
+        Command::Check(check) => check::run(&check),
         Command::Fire(fire) => block_on(fire::run(fire)),
         Command::Simulate(simulate) => simulate::run(&simulate),
     };

@@ -1,5 +1,9 @@
 //! The HTTP API for customers and for people: place, look up, list and cancel orders.
 
+mod operation;
+
+pub use operation::{Answer, Body, Operation, Parameter, Place, SchemaOf};
+
 use axum::{
     extract::{
         Path, Query, Request, State,
@@ -9,8 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use chrono::{DateTime, Utc};
+use schemars::{JsonSchema, Schema, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
@@ -22,13 +28,17 @@ use crate::{
     functions::{Function, rule::given},
     sales::{
         Catalog, State as _,
-        orders::{self, CancelRequest, DISPATCHED, OrderView, PLACED_DIFFERENTLY, UNKNOWN_ORDER},
-        status::{Fact, Status, Summary},
+        orders::{
+            self, CancelRequest, DISPATCHED, Entry, OrderView, PLACED_DIFFERENTLY, UNKNOWN_ORDER,
+        },
+        status::{Fact, Legs, Status, Summary},
     },
-    store::{OrderQuery, StoreError},
+    store::{OrderQuery, Parked, StoreError},
 };
 
 use super::{App, answer, body, problem::Problem};
+
+use operation::of;
 
 /// How many orders a list shows unless it is asked for another number.
 const DEFAULT_LIMIT: usize = 50;
@@ -45,25 +55,174 @@ type IdInPath = Result<Path<String>, PathRejection>;
 /// What a list is asked for.
 type ListedBy = Result<Query<ListQuery>, QueryRejection>;
 
+/// Every HTTP function: what it wants, what it answers, and what serves it.
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        function: "place-order",
+        summary: "Place an order",
+        description: "The order is accepted once it is durable; what becomes of it shows under its `Location`. The \
+            amounts are those that the customer saw: if one differs from the price list, the order is refused.",
+        parameters: &[Parameter {
+            name: "Idempotency-Key",
+            place: Place::Header,
+            description: "The same key is the same order, however often it is sent.",
+            schema: of::<IdempotencyKey>(),
+        }],
+        query: None,
+        body: Some(of::<NewOrder>()),
+        answers: &[
+            Answer {
+                status: StatusCode::ACCEPTED,
+                description: "The order is placed, now or earlier under the same key.",
+                body: Body::Json(of::<Accepted>()),
+                headers: &[("Location", "Where the order is found.")],
+                leads_to: &["get-order", "cancel-order"],
+            },
+            refused(
+                StatusCode::BAD_REQUEST,
+                "There is no body, it is no JSON, or a header is malformed.",
+            ),
+            refused(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+            refused(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body is not sent as JSON.",
+            ),
+            refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The order is not valid or not as on the price list, or another one was placed under the same key.",
+            ),
+            UNAVAILABLE,
+        ],
+        serve: |function| {
+            post(move |State(app): State<App>, request: Request| async move {
+                answered(place(app.engine().await, function, request).await)
+            })
+        },
+    },
+    Operation {
+        function: "list-orders",
+        summary: "List orders",
+        description: "Newest first, page by page.",
+        parameters: &[],
+        query: Some(of::<ListQuery>()),
+        body: None,
+        answers: &[
+            Answer {
+                status: StatusCode::OK,
+                description: "A page of orders.",
+                body: Body::Json(of::<OrderList>()),
+                headers: &[],
+                leads_to: &[],
+            },
+            refused(StatusCode::BAD_REQUEST, "A query parameter is not valid."),
+            UNAVAILABLE,
+        ],
+        serve: |_| {
+            get(|State(app): State<App>, query: ListedBy| async move {
+                answered(list(app.engine().await, query).await)
+            })
+        },
+    },
+    Operation {
+        function: "get-order",
+        summary: "Look an order up",
+        description: "Its status, how far each of its four legs has come, and what has happened.",
+        parameters: &[ORDER_ID],
+        query: None,
+        body: None,
+        answers: &[
+            Answer {
+                status: StatusCode::OK,
+                description: "The order.",
+                body: Body::Json(of::<OrderState<'_>>()),
+                headers: &[],
+                leads_to: &[],
+            },
+            NO_ORDER_ID,
+            UNKNOWN,
+            UNAVAILABLE,
+        ],
+        serve: |_| {
+            get(|State(app): State<App>, id: IdInPath| async move {
+                answered(look_up(app.engine().await, id).await)
+            })
+        },
+    },
+    Operation {
+        function: "cancel-order",
+        summary: "Cancel an order",
+        description: "Until it is dispatched. What has been done is undone; the order's status shows how far that is.",
+        parameters: &[ORDER_ID],
+        query: None,
+        body: None,
+        answers: &[
+            Answer {
+                status: StatusCode::ACCEPTED,
+                description: "The order is being cancelled, or is already.",
+                body: Body::Json(of::<Accepted>()),
+                headers: &[("Location", "Where the order is found.")],
+                leads_to: &["get-order"],
+            },
+            NO_ORDER_ID,
+            UNKNOWN,
+            refused(StatusCode::CONFLICT, "The order has been dispatched."),
+            UNAVAILABLE,
+        ],
+        serve: |function| {
+            post(
+                move |State(app): State<App>, id: IdInPath, headers: HeaderMap| async move {
+                    answered(cancel(app.engine().await, function, id, &headers).await)
+                },
+            )
+        },
+    },
+];
+
+const ORDER_ID: Parameter = Parameter {
+    name: "orderId",
+    place: Place::Path,
+    description: "The order's id.",
+    schema: of::<OrderId>(),
+};
+
+const NO_ORDER_ID: Answer = refused(StatusCode::BAD_REQUEST, "The order's id is no UUID.");
+
+const UNKNOWN: Answer = refused(StatusCode::NOT_FOUND, "There is no such order.");
+
+const UNAVAILABLE: Answer = Answer {
+    headers: &[("Retry-After", "In how many seconds to try again.")],
+    ..refused(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Not possible now. Trying again is safe, and with the same `Idempotency-Key` makes no second order.",
+    )
+};
+
+const fn refused(status: StatusCode, description: &'static str) -> Answer {
+    Answer {
+        status,
+        description,
+        body: Body::Problem,
+        headers: &[],
+        leads_to: &[],
+    }
+}
+
+/// What an HTTP function of the registry wants and answers.
+pub fn operation(function: &Function) -> Option<&'static Operation> {
+    OPERATIONS
+        .iter()
+        .find(|operation| operation.function == function.name)
+}
+
+/// The schema of what every refusal looks like.
+pub const PROBLEM: SchemaOf = of::<Problem>();
+
 /// The route of an HTTP function of the registry.
 pub(super) fn route(function: &'static Function) -> MethodRouter<App> {
-    match function.name {
-        "place-order" => post(move |State(app): State<App>, request: Request| async move {
-            answered(place(app.engine().await, function, request).await)
-        }),
-        "cancel-order" => post(
-            move |State(app): State<App>, id: IdInPath, headers: HeaderMap| async move {
-                answered(cancel(app.engine().await, function, id, &headers).await)
-            },
-        ),
-        "get-order" => get(|State(app): State<App>, id: IdInPath| async move {
-            answered(look_up(app.engine().await, id).await)
-        }),
-        "list-orders" => get(|State(app): State<App>, query: ListedBy| async move {
-            answered(list(app.engine().await, query).await)
-        }),
-        // A test goes through the registry, so this is not reached.
-        _ => axum::routing::any(|| async { StatusCode::NOT_IMPLEMENTED }),
+    match operation(function) {
+        Some(operation) => (operation.serve)(function),
+        // `orderflow check` names it, and so does a test.
+        None => axum::routing::any(|| async { StatusCode::NOT_IMPLEMENTED }),
     }
 }
 
@@ -108,6 +267,14 @@ async fn place(
         )),
     }
 }
+
+/// What makes sending an order again safe: 1 to 255 visible ASCII characters, with spaces between them.
+#[derive(JsonSchema)]
+#[schemars(
+    transparent,
+    extend("minLength" = 1, "maxLength" = MAX_IDEMPOTENCY_KEY, "pattern" = "^[!-~]([ -~]*[!-~])?$")
+)]
+struct IdempotencyKey(#[expect(dead_code, reason = "read as a header")] String);
 
 /// The order's id: made from the `Idempotency-Key`, so that the same key is the same order, or a new one.
 fn order_id(headers: &HeaderMap) -> Result<OrderId, Problem> {
@@ -191,9 +358,19 @@ fn check_prices(catalog: &Catalog, order: &Order) -> Result<(), Problem> {
         })
 }
 
+/// What was accepted: an order, or its cancellation.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Accepted {
+    /// The order's id.
+    order_id: OrderId,
+    /// Where it stands.
+    status: Status,
+}
+
 fn accepted(order_id: OrderId, status: Status) -> Response {
-    let body = json!({ "orderId": order_id, "status": status });
-    let mut response = answer::json(StatusCode::ACCEPTED, format!("{body}\n"));
+    let body = Accepted { order_id, status };
+    let mut response = answer::brief(StatusCode::ACCEPTED, &body);
     if let Ok(location) = HeaderValue::try_from(format!("/api/orders/{order_id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -238,33 +415,81 @@ async fn look_up(engine: &Engine, id: IdInPath) -> Result<Response, Problem> {
     let Some(view) = engine.order(order_id).await.map_err(unavailable)? else {
         return Err(unknown(order_id).with_parked(parked));
     };
-    let mut body = json!({
-        "orderId": order_id,
-        "status": view.facts.status(),
-        "legs": view.facts.legs(),
-        "awaiting": view.facts.awaiting(),
-        "cancelRequested": view.facts.has(Fact::CancelRequested),
-        "placedAt": view.placed_at,
-        "order": view.order,
-        "history": view.history,
-    });
-    if let Some(fields) = body.as_object_mut() {
-        fields.extend(
-            view.reason
-                .map(|reason| ("reasonCode".to_owned(), json!(reason))),
-        );
-        if !parked.is_empty() {
-            fields.insert("parked".to_owned(), json!(parked));
-        }
-    }
-    Ok(answer::readable(StatusCode::OK, &body))
+    let state = OrderState {
+        order_id,
+        status: view.facts.status(),
+        legs: view.facts.legs(),
+        awaiting: view.facts.awaiting(),
+        cancel_requested: view.facts.has(Fact::CancelRequested),
+        placed_at: view.placed_at,
+        order: view.order.as_ref(),
+        history: &view.history,
+        reason_code: view.reason,
+        parked,
+    };
+    Ok(answer::readable(StatusCode::OK, &state))
 }
 
-#[derive(Debug, Deserialize)]
+/// All that is known of an order.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct OrderState<'a> {
+    /// The order's id.
+    order_id: OrderId,
+    /// Where it stands.
+    status: Status,
+    /// How far each service has come with it.
+    legs: Legs,
+    /// The names of the events that are missing for its next step.
+    awaiting: Vec<&'static str>,
+    /// Whether somebody asked to cancel it.
+    cancel_requested: bool,
+    /// When it was placed, as far as is known.
+    placed_at: DateTime<Utc>,
+    /// What was ordered; unknown while only later facts have arrived.
+    order: Option<&'a Order>,
+    /// Every event about it, oldest first.
+    history: &'a [Entry],
+    /// Why it fell through, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ReasonCode")]
+    reason_code: Option<ReasonCode>,
+    /// What arrived about it and can never succeed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parked: Vec<Parked>,
+}
+
+/// What a list is asked for.
+#[derive(Debug, Deserialize, JsonSchema)]
 struct ListQuery {
+    /// Only those of this status.
+    #[schemars(with = "Status", transform = or_empty)]
     status: Option<String>,
+    /// How many at most; 50 when it is missing.
+    #[schemars(with = "u32", range(min = 1, max = MAX_LIMIT), transform = or_empty)]
     limit: Option<String>,
+    /// Only those after this one: the `next` of the page before.
+    #[schemars(with = "OrderId", transform = or_empty)]
     after: Option<String>,
+}
+
+/// A parameter without a value is as if it were not there.
+fn or_empty(schema: &mut Schema) {
+    let description = schema.remove("description");
+    let value = std::mem::take(schema);
+    *schema = json_schema!({ "anyOf": [value, { "const": "" }] });
+    if let Some(description) = description {
+        schema.insert("description".to_owned(), description);
+    }
+}
+
+/// A page of orders.
+#[derive(Serialize, JsonSchema)]
+struct OrderList {
+    /// Newest first.
+    orders: Vec<Summary>,
+    /// The `after` of the next page; null on the last one.
+    next: Option<OrderId>,
 }
 
 async fn list(engine: &Engine, query: ListedBy) -> Result<Response, Problem> {
@@ -284,7 +509,7 @@ async fn list(engine: &Engine, query: ListedBy) -> Result<Response, Problem> {
         .map(|last| last.order_id);
     Ok(answer::readable(
         StatusCode::OK,
-        &json!({ "orders": orders, "next": next }),
+        &OrderList { orders, next },
     ))
 }
 

@@ -1,6 +1,7 @@
 //! Orders: takes what customers ask for, and knows what became of every order.
 
 use chrono::{DateTime, Duration, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
@@ -39,8 +40,9 @@ pub struct OrderView {
 }
 
 /// One event in an order's history.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "HistoryEntry")]
 pub struct Entry {
     /// When it happened.
     pub time: DateTime<Utc>,
@@ -50,6 +52,7 @@ pub struct Entry {
     pub id: String,
     /// What to know about it at a glance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub detail: Option<String>,
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use orderflow::{
-    events::{CATALOGUE, Outgoing},
+    events::{Outgoing, Role},
+    functions::event_named,
     sales::{
         orders::OrderView,
         status::{Fact, Facts, Status},
@@ -32,10 +33,7 @@ fn permutations<T>(items: &mut [T], size: usize, visit: &mut impl FnMut(&[T])) {
 /// All that may be told about an order, as far as nobody has announced a result yet. A result is announced once,
 /// for the facts that are known then, so that the history may hold another one.
 fn told(mut view: OrderView) -> impl PartialEq + std::fmt::Debug {
-    let result = |name: &str| {
-        let role = CATALOGUE.iter().find(|known| known.name.ends_with(name));
-        role.is_some_and(|known| known.role == orderflow::events::Role::Result)
-    };
+    let result = |name: &str| event_named(name).is_some_and(|known| known.role == Role::Result);
     view.history.retain(|entry| !result(&entry.event));
     (
         (

@@ -12,10 +12,10 @@ use std::{
 use chrono::{DateTime, Duration, Utc};
 use orderflow::{
     events::{
-        CATALOGUE, CancelRequester, Cause, Order, OrderCancelRequested, OrderPlaced, Outgoing,
-        Payload, ReasonCode, StockReserved, compose, samples, short_name,
+        CancelRequester, Cause, Order, OrderCancelRequested, OrderPlaced, Outgoing, Payload,
+        ReasonCode, StockReserved, compose, samples, short_name,
     },
-    functions::{Function, rule::Case},
+    functions::{Function, catalogue, rule::Case},
     sales::{
         Catalog, Context, Decision, Effect, Outcome, Verdict, orders::OrderView,
         verdict::SharedRows,
@@ -162,9 +162,7 @@ fn function(name: &str) -> &'static Function {
 /// An event, for a function to decide, and when it happened: that is told by its type, so that a search has finitely
 /// many events.
 fn delivery(function: &'static Function, outgoing: &Outgoing) -> (Box<dyn Case>, DateTime<Utc>) {
-    let place = CATALOGUE
-        .iter()
-        .position(|known| known.name == outgoing.event_type);
+    let place = catalogue().position(|known| known.name == outgoing.event_type);
     let seconds = i64::try_from(place.unwrap()).unwrap();
     let cause = Cause {
         id: None,
@@ -378,7 +376,9 @@ impl Search {
     ) -> Step {
         shared.extend(decision.state.shared);
         for outgoing in &decision.events {
-            assert_eq!(outgoing.service, SERVICES[service], "{outgoing:?}");
+            let published = function(SERVICES[service]).publishes();
+            let known = |name| published.iter().any(|known| known.name == name);
+            assert!(known(outgoing.event_type), "{outgoing:?}");
         }
         Step {
             rows: self.rows.number((Some(decision.state.own), shared)),
