@@ -31,6 +31,8 @@ for path in sorted(Path("schemas").glob("**/*.json")):
         continue
     schema = read(path)
     judge(path, meta_schema.iter_errors(schema))
+    if "released" in path.parts:
+        continue
     sample = Path("samples") / path.name
     validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
     judge(f"{sample} by {path}", validator.iter_errors(read(sample)["data"]))

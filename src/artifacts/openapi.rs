@@ -213,3 +213,29 @@ impl Types {
         types
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_requests_and_answers_have_in_common_is_the_same() {
+        let mut types = Types {
+            requests: schemas::for_requests(),
+            answers: schemas::for_answers(),
+        };
+        for operation in api::OPERATIONS {
+            types.operation(operation);
+        }
+        let requests = types.requests.take_definitions(true);
+        let answers = types.answers.take_definitions(true);
+        let mut common = 0;
+        for (name, schema) in &requests {
+            if let Some(answered) = answers.get(name) {
+                assert_eq!(answered, schema, "{name}");
+                common += 1;
+            }
+        }
+        assert!(common > 5, "{common}");
+    }
+}

@@ -91,7 +91,7 @@ impl TryFrom<i64> for Amount {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(try_from = "i64")]
-#[schemars(extend("minimum" = 1, "maximum" = MAX_QUANTITY))]
+#[schemars(with = "u32", extend("minimum" = 1, "maximum" = MAX_QUANTITY))]
 pub struct Quantity(u32);
 
 impl Quantity {

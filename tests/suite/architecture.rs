@@ -61,7 +61,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("artifacts", &["cloud_event", "events", "functions"]),
+    (
+        "artifacts",
+        &["cloud_event", "events", "functions", "handler"],
+    ),
     ("config", &["sales", "store"]),
     ("telemetry", &["config"]),
 ];
