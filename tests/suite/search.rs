@@ -15,7 +15,7 @@ use orderflow::{
         CancelRequester, Cause, Order, OrderCancelRequested, OrderPlaced, Outgoing, Payload,
         ReasonCode, StockReserved, compose, samples, short_name,
     },
-    functions::{Function, catalogue, rule::Case},
+    functions::{FUNCTIONS, Function, Trigger, audit::OBSERVER, catalogue, rule::Case},
     sales::{
         Catalog, Context, Decision, Effect, Outcome, Verdict, orders::OrderView,
         verdict::SharedRows,
@@ -24,9 +24,27 @@ use orderflow::{
 };
 use uuid::Uuid;
 
-/// The services whose states make up a state of the search. What the orders service knows is a function of the set of
-/// events (the tests of convergence prove it), so that it needs no state here.
-const SERVICES: [&str; 4] = ["billing", "payment", "inventory", "shipping"];
+/// The services whose states make up a state of the search: all but one. What the orders service knows is a function of
+/// the set of events (the tests of convergence prove it), so that it needs no state here.
+static SERVICES: LazyLock<[&'static str; COUNT]> = LazyLock::new(|| {
+    let others = FUNCTIONS
+        .iter()
+        .filter(|function| !function.rules().is_empty() && function.name != OBSERVER);
+    let names: Vec<_> = others.map(|function| function.name).collect();
+    names.try_into().unwrap()
+});
+
+/// How many services there are besides orders.
+const COUNT: usize = {
+    let (mut services, mut next) = (0, 0);
+    while next < FUNCTIONS.len() {
+        if matches!(FUNCTIONS[next].trigger, Trigger::EventGrid { .. }) {
+            services += 1;
+        }
+        next += 1;
+    }
+    services - 1
+};
 
 pub static CATALOG: LazyLock<Catalog> =
     LazyLock::new(|| Catalog::from_json(Catalog::DEVELOPMENT).unwrap());
@@ -79,9 +97,9 @@ impl<T: PartialEq> Numbered<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct State {
     /// Each service's rows.
-    rows: [usize; SERVICES.len()],
+    rows: [usize; COUNT],
     /// Each service's inbox.
-    inbox: [Set; SERVICES.len()],
+    inbox: [Set; COUNT],
     /// The events that were published.
     published: Set,
     /// The effects that are intended and have no outcome yet.
@@ -117,7 +135,7 @@ pub struct Search {
     steps: HashMap<(usize, usize, Input), Step>,
     /// The id of each event, and who takes it.
     ids: Vec<Uuid>,
-    subscribed: Vec<[bool; SERVICES.len()]>,
+    subscribed: Vec<[bool; COUNT]>,
     /// An event type and a service that it never reaches.
     pub lost: Option<(&'static str, &'static str)>,
 }
@@ -211,8 +229,8 @@ impl Search {
             published = published.with(self.event(outgoing.clone()));
         }
         let start = State {
-            rows: [0; SERVICES.len()],
-            inbox: [Set::default(); SERVICES.len()],
+            rows: [0; COUNT],
+            inbox: [Set::default(); COUNT],
             published,
             pending: Set::default(),
             outcomes: Set::default(),
@@ -243,7 +261,7 @@ impl Search {
     /// Every state that may follow.
     fn next(&mut self, state: &State) -> Vec<State> {
         let mut next = Vec::new();
-        for service in 0..SERVICES.len() {
+        for service in 0..COUNT {
             for event in state.published.iter() {
                 if !self.subscribed[event][service] {
                     continue;
