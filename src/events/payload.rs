@@ -1,9 +1,10 @@
 //! What makes a type the payload of an event, and the macro that declares one.
 
+use cloudevents::Event;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Invalid, OrderId, Outgoing, samples::Story};
+use super::{Invalid, OrderId, Outgoing, decode, samples::Story};
 
 /// The `data` of one event type.
 #[diagnostic::on_unimplemented(
@@ -59,6 +60,8 @@ pub struct EventType {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Its sample.
     pub sample: fn(&Story) -> Outgoing,
+    /// Whether an event of this type can be read, and if not, why.
+    pub check: fn(&Event) -> Result<(), Invalid>,
 }
 
 /// The event type of a payload.
@@ -69,6 +72,7 @@ pub const fn event_type<E: Payload>() -> EventType {
         role: E::ROLE,
         schema: E::json_schema,
         sample: |story| Outgoing::once(&E::sample(story)),
+        check: |event| decode::<E>(event).map(drop),
     }
 }
 

@@ -573,7 +573,8 @@ pub fn with_cancellation(order: Order) -> [Outgoing; 2] {
 pub fn view_of(events: &[&Outgoing]) -> (OrderView, Vec<Outgoing>) {
     let mut loaded = Loaded::default();
     let mut published = Vec::new();
-    for outgoing in events {
+    let taken = |event: &&&Outgoing| function("orders").rule(event.event_type).is_ok();
+    for outgoing in events.iter().filter(taken) {
         let (note, time) = delivery(function("orders"), outgoing);
         let id = outgoing.id().to_string();
         let context = Context {
