@@ -86,15 +86,23 @@ fn in_components(settings: SchemaSettings) -> SchemaGenerator {
     settings.into_generator()
 }
 
-/// States the limits of Rust's unsigned numbers, which schemars tells by `format` alone.
+/// States the limits of Rust's whole numbers, which schemars tells by `format` alone.
 fn whole_numbers(schema: &mut Schema) {
     transform_subschemas(&mut whole_numbers, schema);
-    let maximum = match schema.get("format").and_then(Value::as_str) {
-        Some("uint32") => json!(u32::MAX),
-        Some("uint64" | "uint") => json!(u64::MAX),
+    let (minimum, maximum) = match schema.get("format").and_then(Value::as_str) {
+        Some("int8") => (json!(i8::MIN), json!(i8::MAX)),
+        Some("int16") => (json!(i16::MIN), json!(i16::MAX)),
+        Some("int32") => (json!(i32::MIN), json!(i32::MAX)),
+        Some("int64") => (json!(i64::MIN), json!(i64::MAX)),
+        Some("uint8") => (json!(0), json!(u8::MAX)),
+        Some("uint16") => (json!(0), json!(u16::MAX)),
+        Some("uint32") => (json!(0), json!(u32::MAX)),
+        Some("uint64") => (json!(0), json!(u64::MAX)),
         _ => return,
     };
-    if schema.get("maximum").is_none() {
-        schema.insert("maximum".to_owned(), maximum);
+    for (name, limit) in [("minimum", minimum), ("maximum", maximum)] {
+        if schema.get(name).is_none() {
+            schema.insert(name.to_owned(), limit);
+        }
     }
 }

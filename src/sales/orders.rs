@@ -56,6 +56,13 @@ pub struct Entry {
     pub detail: Option<String>,
 }
 
+/// The events by which this service tells the result.
+const RESULTS: [&str; 3] = [
+    OrderCompleted::TYPE,
+    OrderCancelled::TYPE,
+    OrderNeedsAttention::TYPE,
+];
+
 impl State for OrderView {
     const OWNER: &'static str = "orders";
 
@@ -90,8 +97,12 @@ impl OrderView {
         if self.history.iter().any(|known| known.id == entry.id) {
             return;
         }
-        let place = self.history.partition_point(|known| *known <= entry);
-        self.history.insert(place, entry);
+        // A result stands after its cause, wherever its name would sort.
+        let is_result = |name: &str| RESULTS.iter().any(|result| short_name(result) == name);
+        let later = |known: &Entry| *known > entry && !is_result(&known.event);
+        let place = self.history.iter().position(later);
+        self.history
+            .insert(place.unwrap_or(self.history.len()), entry);
     }
 
     fn take(&mut self, context: &Context<'_>, event: &'static str, noted: Noted) {

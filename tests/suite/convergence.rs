@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use orderflow::{
-    events::{Outgoing, Role},
+    events::{InvoiceVoided, Outgoing, PaymentDeclined, ReasonCode, Role, samples},
     functions::event_named,
     sales::{
         orders::OrderView,
@@ -120,6 +120,32 @@ fn an_order_awaits_something_until_it_is_over() {
                 .any(|name| *name != "PaymentDeclined" && known(name)),
             "{awaiting:?} of {facts:?}"
         );
+    }
+}
+
+/// Once, an entry that was as old as the result found no certain place in the history.
+#[test]
+fn events_of_one_moment_stand_in_one_order() {
+    let order_id = samples::ORDER_ID;
+    let declined = |attempt| {
+        let payload = PaymentDeclined {
+            order_id,
+            reason_code: ReasonCode::CardDeclined,
+            detail: String::new(),
+            retryable: attempt == 1,
+            attempt,
+        };
+        Outgoing::attempt(&payload, attempt)
+    };
+    let voided = Outgoing::once(&InvoiceVoided {
+        order_id,
+        invoice_id: order_id.0,
+        reason_code: ReasonCode::CardDeclined,
+    });
+    let (first, second) = (declined(1), declined(2));
+    let expected = told(view_of(&[&first, &second, &voided]).0);
+    for arrived in [[&first, &voided, &second], [&second, &voided, &first]] {
+        assert_eq!(told(view_of(&arrived).0), expected, "{arrived:?}");
     }
 }
 
