@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use orderflow::{
-    events::{InvoiceVoided, Outgoing, PaymentDeclined, ReasonCode, Role, samples},
+    events::{InvoiceVoided, Outgoing, PaymentDeclined, ReasonCode, Role, StockReleased, samples},
     functions::event_named,
     sales::{
         orders::OrderView,
@@ -142,9 +142,17 @@ fn events_of_one_moment_stand_in_one_order() {
         invoice_id: order_id.0,
         reason_code: ReasonCode::CardDeclined,
     });
+    let released = Outgoing::once(&StockReleased {
+        order_id,
+        reservation_id: None,
+        reason_code: ReasonCode::CardDeclined,
+    });
     let (first, second) = (declined(1), declined(2));
-    let expected = told(view_of(&[&first, &second, &voided]).0);
-    for arrived in [[&first, &voided, &second], [&second, &voided, &first]] {
+    let expected = told(view_of(&[&first, &second, &voided, &released]).0);
+    for arrived in [
+        [&first, &voided, &released, &second],
+        [&second, &voided, &released, &first],
+    ] {
         assert_eq!(told(view_of(&arrived).0), expected, "{arrived:?}");
     }
 }
