@@ -91,6 +91,21 @@ pub enum Difference {
     Undescribed(&'static str),
 }
 
+impl Difference {
+    /// Whether [`write()`] mends it.
+    pub fn is_mended_by_write(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::Stale(_) => true,
+            Self::Unmarked(..)
+            | Self::Stray(_)
+            | Self::Unreadable(..)
+            | Self::Breaking(..)
+            | Self::Withdrawn(_)
+            | Self::Undescribed(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

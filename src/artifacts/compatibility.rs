@@ -291,7 +291,7 @@ impl Shape {
         let mut nullable = false;
         let mut alternatives = Vec::new();
         for keyword in ["oneOf", "anyOf"] {
-            alternatives.extend(strings_or_schemas(&rest, keyword).iter().cloned());
+            alternatives.extend(schemas_under(&rest, keyword).iter().cloned());
         }
         let null = |schema: &Value| schema.get("type").is_some_and(|kind| kind == "null");
         if alternatives.iter().any(null) {
@@ -313,12 +313,12 @@ impl Shape {
         } else {
             alternatives.iter().map(listed).collect()
         };
-        let mut types: BTreeSet<_> = kinds(rest.get("type")).collect();
+        let mut types: BTreeSet<_> = names(rest.get("type")).collect();
         if values.is_some() {
             types.extend(
                 alternatives
                     .iter()
-                    .flat_map(|schema| kinds(schema.get("type"))),
+                    .flat_map(|schema| names(schema.get("type"))),
             );
             alternatives.clear();
         }
@@ -332,7 +332,7 @@ impl Shape {
                 .and_then(Value::as_object)
                 .cloned()
                 .unwrap_or_default(),
-            required: kinds(rest.get("required")).collect(),
+            required: names(rest.get("required")).collect(),
             alternatives,
             rest,
         }
@@ -340,7 +340,7 @@ impl Shape {
 }
 
 /// The name, or the names, under a keyword.
-fn kinds(value: Option<&Value>) -> impl Iterator<Item = String> {
+fn names(value: Option<&Value>) -> impl Iterator<Item = String> {
     let names = match value {
         Some(Value::String(name)) => vec![name.clone()],
         Some(Value::Array(names)) => names
@@ -353,7 +353,8 @@ fn kinds(value: Option<&Value>) -> impl Iterator<Item = String> {
     names.into_iter()
 }
 
-fn strings_or_schemas<'a>(schema: &'a Map<String, Value>, keyword: &str) -> &'a [Value] {
+/// The schemas under a keyword.
+fn schemas_under<'a>(schema: &'a Map<String, Value>, keyword: &str) -> &'a [Value] {
     schema
         .get(keyword)
         .and_then(Value::as_array)

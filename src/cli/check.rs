@@ -48,10 +48,15 @@ pub(super) fn run(check: &Check) -> Result<(), String> {
         println!("{difference}");
     }
     if !differences.is_empty() {
-        return Err(format!(
-            "{} differences; `orderflow check --write` makes missing and different files anew",
-            differences.len()
-        ));
+        let mended = differences
+            .iter()
+            .filter(|found| found.is_mended_by_write());
+        return Err(match (differences.len(), mended.count()) {
+            (all, 0) => format!("differences: {all}"),
+            (all, some) => {
+                format!("differences: {all}; `orderflow check --write` mends {some} of them")
+            }
+        });
     }
     if check.release {
         let kept = artifacts::release(root).map_err(|error| format!("cannot write: {error}"))?;

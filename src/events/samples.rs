@@ -30,7 +30,7 @@ pub fn event(event_type: &EventType, order_id: OrderId) -> Event {
     compose((event_type.sample)(&Story::of(order_id)), &cause, time())
 }
 
-/// What the samples tell of: one order, how it was billed and paid. They do not all happen to the same order.
+/// What the samples tell of: one order, how it was billed and how it was paid.
 #[derive(Debug, Clone)]
 pub struct Story {
     /// The order.

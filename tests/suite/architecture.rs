@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http_client", &[]),
     ("entra", &["http_client"]),
     ("publish", &["back_off", "entra", "http_client"]),
-    ("events", &["cloud_event"]),
+    ("events", &[]),
     ("sales", &["events"]),
     ("store", &["back_off", "entra", "events", "sales"]),
     ("functions", &["events", "sales", "store"]),

@@ -145,7 +145,7 @@ fn check_exits_with_1_and_a_line_for_each_difference() {
     assert_eq!(check(&folder, &[]), (Some(0), as_the_code_says.clone()));
     fs::write(folder.path().join("samples/order-placed.json"), "{}").unwrap();
     let differs = "samples/order-placed.json: differs from what the code says\n\
-        orderflow: 1 differences; `orderflow check --write` makes missing and different files anew\n";
+        orderflow: differences: 1; `orderflow check --write` mends 1 of them\n";
     assert_eq!(check(&folder, &[]), (Some(1), differs.to_owned()));
     assert_eq!(
         check(&folder, &["--release"]),
@@ -190,7 +190,7 @@ fn what_is_released_is_kept_to_be_compared_with() {
              events without it are under way, so make it optional",
             "schemas/released/points-earned.json: was released, and nobody publishes it any more; keep the event, or \
              delete this file once nobody listens to it and none is under way",
-            "orderflow: 3 differences; `orderflow check --write` makes missing and different files anew",
+            "orderflow: differences: 3",
         ]
     );
     fs::write(&released, "{").unwrap();
