@@ -9,9 +9,13 @@
 //! A new optional field passes, since unknown fields are ignored. So does a limit or a list that takes more: until
 //! every reader knows a new value, those that do not will park it, so publish it one version after it can be read.
 
+mod shape;
+
 use std::{collections::BTreeSet, fmt};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use shape::Shape;
 
 /// What says nothing about which values fit.
 const ANNOTATIONS: [&str; 10] = [
@@ -267,116 +271,8 @@ impl Comparison<'_> {
     }
 }
 
-/// A schema with its references followed, in a form that can be compared: the same says the same.
-struct Shape {
-    /// The JSON types that fit, without `null`; empty when any does.
-    types: BTreeSet<String>,
-    /// Whether `null` fits.
-    nullable: bool,
-    /// The closed list of values that fit, as JSON texts.
-    values: Option<BTreeSet<String>>,
-    /// Each field's schema.
-    fields: Map<String, Value>,
-    /// The fields that must be there.
-    required: BTreeSet<String>,
-    /// The schemas of which one must fit, where they are no mere list of values.
-    alternatives: Vec<Value>,
-    /// Every keyword as it stands.
-    rest: Map<String, Value>,
-}
-
-impl Shape {
-    fn of(schema: &Value, document: &Value) -> Self {
-        let mut rest = resolved(schema, document);
-        let mut nullable = false;
-        let mut alternatives = Vec::new();
-        for keyword in ["oneOf", "anyOf"] {
-            alternatives.extend(schemas_under(&rest, keyword).iter().cloned());
-        }
-        let null = |schema: &Value| schema.get("type").is_some_and(|kind| kind == "null");
-        if alternatives.iter().any(null) {
-            nullable = true;
-            alternatives.retain(|schema| !null(schema));
-            // Something or nothing: that something.
-            if let [only] = alternatives.as_slice() {
-                rest.extend(resolved(only, document));
-                alternatives.clear();
-            }
-        }
-        let constants = |schema: &Value| schema.get("const").map(Value::to_string);
-        let listed = |schema: &Value| match schema.get("enum").and_then(Value::as_array) {
-            Some(values) => Some(values.iter().map(Value::to_string).collect()),
-            None => constants(schema).map(|value| vec![value]),
-        };
-        let values: Option<Vec<Vec<String>>> = if alternatives.is_empty() {
-            listed(&Value::Object(rest.clone())).map(|values| vec![values])
-        } else {
-            alternatives.iter().map(listed).collect()
-        };
-        let mut types: BTreeSet<_> = names(rest.get("type")).collect();
-        if values.is_some() {
-            types.extend(
-                alternatives
-                    .iter()
-                    .flat_map(|schema| names(schema.get("type"))),
-            );
-            alternatives.clear();
-        }
-        nullable |= types.remove("null");
-        Self {
-            types,
-            nullable,
-            values: values.map(|values| values.into_iter().flatten().collect()),
-            fields: rest
-                .get("properties")
-                .and_then(Value::as_object)
-                .cloned()
-                .unwrap_or_default(),
-            required: names(rest.get("required")).collect(),
-            alternatives,
-            rest,
-        }
-    }
-}
-
-/// The name, or the names, under a keyword.
-fn names(value: Option<&Value>) -> impl Iterator<Item = String> {
-    let names = match value {
-        Some(Value::String(name)) => vec![name.clone()],
-        Some(Value::Array(names)) => names
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        _ => Vec::new(),
-    };
-    names.into_iter()
-}
-
-/// The schemas under a keyword.
-fn schemas_under<'a>(schema: &'a Map<String, Value>, keyword: &str) -> &'a [Value] {
-    schema
-        .get(keyword)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
 fn reference(schema: &Value) -> Option<&str> {
     schema.get("$ref").and_then(Value::as_str)
-}
-
-/// The schema with its reference followed; what stands beside the reference is added.
-fn resolved(schema: &Value, document: &Value) -> Map<String, Value> {
-    let mut own = schema.as_object().cloned().unwrap_or_default();
-    let Some(Value::String(reference)) = own.shift_remove("$ref") else {
-        return own;
-    };
-    let target = reference
-        .strip_prefix('#')
-        .and_then(|pointer| document.pointer(pointer));
-    let mut whole = target.map_or_else(Map::new, |target| resolved(target, document));
-    whole.extend(own);
-    whole
 }
 
 fn words(names: &BTreeSet<String>) -> String {

@@ -162,7 +162,19 @@ fn a_type_that_is_referred_to() {
     check(&document(&thing), &renamed, &[]);
     let number = json!({ "type": "integer" });
     check(&document(&number), &with(&number), &[]);
-    // Something or nothing.
+    // Something or nothing, and a list of values or nothing.
+    let listed = |values: &[&str]| {
+        let each = |value: &&str| json!({ "type": "string", "const": value });
+        let mut whole = document(&json!({ "oneOf": values.iter().map(each).collect::<Vec<_>>() }));
+        whole["properties"]["it"] =
+            json!({ "anyOf": [{ "$ref": "#/$defs/Thing" }, { "type": "null" }] });
+        whole
+    };
+    check(
+        &listed(&["a", "b"]),
+        &listed(&["a"]),
+        &["it: does not take \"b\" any more; take what was published"],
+    );
     let or_null = json!({ "anyOf": [{ "$ref": "#/$defs/Thing" }, { "type": "null" }] });
     let mut optional = document(&number);
     optional["properties"]["it"] = or_null;
