@@ -41,6 +41,7 @@ use axum::{Router, body::Bytes, extract::State, routing::post};
 use orderflow::{
     cloud_event,
     events::{OrderId, samples},
+    functions::event_named,
 };
 use postgres_server::PostgresServer;
 use tokio::{
@@ -226,7 +227,7 @@ async fn invoke(connection: &mut TcpStream, scenario: Scenario, number: u64) {
     let order = OrderId(Uuid::from_u128(
         0x0199_c0de_0000_7000_8000_0000_0000_0000 + u128::from(number),
     ));
-    let event = samples::event(event, order).unwrap();
+    let event = samples::event(event_named(event).unwrap(), order);
     let event = String::from_utf8(cloud_event::to_json(&event)).unwrap();
     let body = format!(
         r#"{{"Data":{{"event":{event}}},"Metadata":{{"data":{{}},"sys":{{"MethodName":"{function}"}}}}}}"#

@@ -61,14 +61,14 @@ enum Command {
     /// in Azure is refused. What was staged is started in a clean environment, and every function is invoked once.
     Package(package::Options),
 
-    /// Compare function.json files and samples with what the code says; exit with 1 when they differ
+    /// Compare the files that are made from the code with what the code says; exit with 1 when they differ
     ///
-    /// Fails too when an event type is one that nobody takes, or a failure that nobody undoes.
-    Check {
-        /// Write them anew
-        #[arg(long)]
-        write: bool,
-    },
+    /// These are the function.json files, the event subscriptions, the JSON Schemas of the events, the AsyncAPI and
+    /// the OpenAPI document, the samples, and the picture in README.md. Each difference is one line.
+    ///
+    /// Fails too when an event breaks with its schema in schemas/released (a field that is gone, of another kind, or
+    /// required now), when an event type is one that nobody takes, and when it is a failure that nobody undoes.
+    Check(check::Check),
 
     /// Send an order that is marked as a test through a running application, and wait until every service has answered
     ///
@@ -119,7 +119,7 @@ pub fn run() -> ExitCode {
         Command::Dev(dev) => block_on(dev::run(dev)),
         Command::Grid(grid) => block_on(dev::run_grid(grid)),
         Command::Package(options) => block_on(package::run(options)),
-        Command::Check { write } => check::run(write),
+        Command::Check(check) => check::run(&check),
         Command::Canary(canary) => block_on(canary::run(canary)),
         Command::Doctor(doctor) => block_on(doctor::run(doctor)),
         Command::Fire(fire) => block_on(fire::run(fire)),

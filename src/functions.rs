@@ -1,17 +1,18 @@
 //! The registry: every function of the application, in one place.
 //!
-//! Routes, function.json files, the local Event Grid's subscriptions and the tests are all made from
-//! [`FUNCTIONS`]. A new service is one new module under `sales` and one new row here.
+//! Routes, the local Event Grid's subscriptions, the event catalogue, every file that `orderflow check` compares and
+//! the tests are all made from [`FUNCTIONS`]. A new service is one new module under `sales` and one new row here.
 
 pub mod audit;
 pub mod rule;
 
 use crate::{
     events::{
-        BillingCompleted, BillingRejected, CreditNoteIssued, Invalid, InvoiceVoided,
-        OrderCancelRequested, OrderPlaced, PaymentDeclined, PaymentRefunded, PaymentSuccessful,
-        RefundFailed, ShipmentCancelled, ShipmentDispatched, ShipmentFailed, ShipmentPrepared,
-        StockReleased, StockReserved, StockShortage,
+        BillingCompleted, BillingRejected, CreditNoteIssued, EventType, Invalid, InvoiceVoided,
+        OrderCancelRequested, OrderCancelled, OrderCompleted, OrderNeedsAttention, OrderPlaced,
+        PaymentDeclined, PaymentRefunded, PaymentSuccessful, RefundFailed, ShipmentCancelled,
+        ShipmentDispatched, ShipmentFailed, ShipmentPrepared, StockReleased, StockReserved,
+        StockShortage, event_type, short_name,
     },
     sales::{billing, inventory, orders, payment, shipping},
 };
@@ -19,6 +20,7 @@ use crate::{
 use rule::{Remind, Rule, Settle, on, reminded_by, settled_by};
 
 /// One function of the application.
+#[derive(Clone, Copy)]
 pub struct Function {
     /// Its name: that of its folder under `functions/` and of its route.
     pub name: &'static str,
@@ -27,11 +29,14 @@ pub struct Function {
 }
 
 /// What starts a function.
+#[derive(Clone, Copy)]
 pub enum Trigger {
     /// An Event Grid subscription.
     EventGrid {
         /// What decides on each event type that it subscribes to.
         rules: &'static [&'static dyn Rule],
+        /// Every event type that its service publishes.
+        publishes: &'static [EventType],
         /// What takes the outcomes of its effects.
         settle: Option<&'static dyn Settle>,
         /// What looks at an order again when the time has come that its state had named.
@@ -65,6 +70,12 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, RefundFailed>(billing::credit_owed),
                 &on::<_, OrderCancelRequested>(billing::cancel),
             ],
+            publishes: &[
+                event_type::<BillingCompleted>(),
+                event_type::<BillingRejected>(),
+                event_type::<InvoiceVoided>(),
+                event_type::<CreditNoteIssued>(),
+            ],
             settle: None,
             remind: None,
         },
@@ -78,6 +89,12 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, ShipmentFailed>(payment::refund_failure),
                 &on::<_, ShipmentCancelled>(payment::refund_cancelled),
                 &on::<_, OrderCancelRequested>(payment::cancel),
+            ],
+            publishes: &[
+                event_type::<PaymentSuccessful>(),
+                event_type::<PaymentDeclined>(),
+                event_type::<PaymentRefunded>(),
+                event_type::<RefundFailed>(),
             ],
             settle: Some(&settled_by(payment::settle)),
             remind: Some(&reminded_by(payment::retry)),
@@ -93,6 +110,11 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, ShipmentCancelled>(inventory::release_cancelled).locking(inventory::held),
                 &on::<_, OrderCancelRequested>(inventory::cancel).locking(inventory::held),
             ],
+            publishes: &[
+                event_type::<StockReserved>(),
+                event_type::<StockShortage>(),
+                event_type::<StockReleased>(),
+            ],
             settle: None,
             remind: None,
         },
@@ -105,6 +127,12 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, StockReserved>(shipping::stock_reserved),
                 &on::<_, StockShortage>(shipping::cancel_shortage),
                 &on::<_, OrderCancelRequested>(shipping::cancel),
+            ],
+            publishes: &[
+                event_type::<ShipmentPrepared>(),
+                event_type::<ShipmentDispatched>(),
+                event_type::<ShipmentFailed>(),
+                event_type::<ShipmentCancelled>(),
             ],
             settle: Some(&settled_by(shipping::settle)),
             remind: None,
@@ -131,6 +159,13 @@ pub static FUNCTIONS: &[Function] = &[
                 &on::<_, InvoiceVoided>(orders::note),
                 &on::<_, CreditNoteIssued>(orders::note),
                 &on::<_, OrderCancelRequested>(orders::note),
+            ],
+            publishes: &[
+                event_type::<OrderPlaced>(),
+                event_type::<OrderCancelRequested>(),
+                event_type::<OrderCompleted>(),
+                event_type::<OrderCancelled>(),
+                event_type::<OrderNeedsAttention>(),
             ],
             settle: None,
             remind: Some(&reminded_by(orders::overdue)),
@@ -172,6 +207,16 @@ pub static FUNCTIONS: &[Function] = &[
     },
 ];
 
+/// The event catalogue: every event type that a service publishes.
+pub fn catalogue() -> impl Iterator<Item = &'static EventType> {
+    FUNCTIONS.iter().flat_map(Function::publishes)
+}
+
+/// The event type of that name, with or without its prefix.
+pub fn event_named(name: &str) -> Option<&'static EventType> {
+    catalogue().find(|known| short_name(known.name) == short_name(name))
+}
+
 /// The name of the trigger's parameter in the function.json of Event Grid functions.
 pub const EVENT_BINDING: &str = "event";
 
@@ -188,6 +233,14 @@ impl Function {
     pub fn rules(&self) -> &'static [&'static dyn Rule] {
         match self.trigger {
             Trigger::EventGrid { rules, .. } => rules,
+            Trigger::Http { .. } | Trigger::Timer { .. } => &[],
+        }
+    }
+
+    /// Every event type that the function's service publishes; empty for other triggers.
+    pub fn publishes(&self) -> &'static [EventType] {
+        match self.trigger {
+            Trigger::EventGrid { publishes, .. } => publishes,
             Trigger::Http { .. } | Trigger::Timer { .. } => &[],
         }
     }

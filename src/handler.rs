@@ -1,7 +1,7 @@
 //! The HTTP side of `orderflow serve`: what the Functions host, Event Grid and people send, and what they get.
 
 mod answer;
-mod api;
+pub mod api;
 mod body;
 mod invocation;
 mod problem;

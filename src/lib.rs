@@ -2,7 +2,7 @@
 //! with one HTTP route per Event Grid subscription.
 //!
 //! Read in this order:
-//! - [`events`]: the catalogue, what the services tell each other
+//! - [`events`]: what the services tell each other
 //! - [`sales`]: the business, pure functions from state and event to a verdict
 //! - [`functions`]: the registry, the only place where a function is declared
 //! - [`engine`]: runs those functions: decode, decide, commit, publish

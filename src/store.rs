@@ -10,6 +10,7 @@ pub mod sqlite;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -208,7 +209,7 @@ impl Pending {
 }
 
 /// Something that arrived and can never succeed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Parked {
     /// Made from the function and the body: the same thing is kept once, however often it arrives.

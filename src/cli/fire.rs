@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::{
     cloud_event,
-    events::{CATALOGUE, OrderId, samples, short_name},
-    functions::{FUNCTIONS, Function},
+    events::{OrderId, samples, short_name},
+    functions::{FUNCTIONS, Function, catalogue},
 };
 
 /// How long an answer may take: as long as the host waits for a function.
@@ -46,7 +46,7 @@ pub(super) struct Fire {
 }
 
 fn event_types() -> PossibleValuesParser {
-    PossibleValuesParser::new(CATALOGUE.iter().map(|known| short_name(known.name)))
+    PossibleValuesParser::new(catalogue().map(|known| short_name(known.name)))
 }
 
 fn subscribers() -> PossibleValuesParser {
@@ -97,17 +97,10 @@ pub(super) async fn run(fire: Fire) -> Result<(), String> {
 
 fn event(fire: &Fire) -> Result<Event, String> {
     let order_id = fire.order.map_or(samples::ORDER_ID, OrderId);
-    let mut event = samples::event(&fire.event_type, order_id).ok_or_else(|| {
-        let names: Vec<_> = CATALOGUE
-            .iter()
-            .map(|known| short_name(known.name))
-            .collect();
-        format!(
-            "there is no event type {:?}; there are {}",
-            fire.event_type,
-            names.join(", ")
-        )
-    })?;
+    let event_type = catalogue()
+        .find(|known| short_name(known.name).eq_ignore_ascii_case(&fire.event_type))
+        .ok_or_else(|| format!("there is no event type {:?}", fire.event_type))?;
+    let mut event = samples::event(event_type, order_id);
     if let Some(file) = &fire.data {
         let data = read(file)?;
         if data.get("specversion").is_some() {

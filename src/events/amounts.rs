@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The largest amount in minor units, 2⁵³ − 1: the Functions host reads JSON numbers as doubles, and a larger
@@ -24,9 +25,12 @@ const OTHER_DECIMALS: &[(usize, &[&str])] = &[
     (4, &["CLF", "UYW"]),
 ];
 
-/// Money in minor units (cents), 0 to [`MAX_AMOUNT`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Money in minor units (cents).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "i64")]
+#[schemars(extend("minimum" = 0, "maximum" = MAX_AMOUNT))]
 pub struct Amount(i64);
 
 impl Amount {
@@ -82,9 +86,12 @@ impl TryFrom<i64> for Amount {
     }
 }
 
-/// How many pieces of an article, 1 to [`MAX_QUANTITY`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// How many pieces of an article.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "i64")]
+#[schemars(with = "u32", extend("minimum" = 1, "maximum" = MAX_QUANTITY))]
 pub struct Quantity(u32);
 
 impl Quantity {
@@ -110,12 +117,15 @@ impl TryFrom<i64> for Quantity {
     }
 }
 
-/// Declares a short code as a checked string.
+/// Declares a short code as a checked string. `pattern` says to the readers of its JSON Schema what `valid` checks.
 macro_rules! code {
-    ($(#[$doc:meta])* $name:ident, $valid:expr, $expected:literal) => {
+    ($(#[$doc:meta])* $name:ident, $valid:expr, $pattern:literal, $expected:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+        )]
         #[serde(try_from = "String")]
+        #[schemars(extend("pattern" = $pattern))]
         pub struct $name(String);
 
         impl $name {
@@ -146,18 +156,21 @@ code!(
     /// An article's stock-keeping unit: 1 to 64 visible ASCII characters.
     Sku,
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+    "^[!-~]{1,64}$",
     "must be 1 to 64 visible ASCII characters"
 );
 code!(
     /// An ISO 4217 currency code, such as `EUR`.
     CurrencyCode,
     |text| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()),
+    "^[A-Z]{3}$",
     "must be an ISO 4217 code of three capital letters, such as EUR"
 );
 code!(
     /// An ISO 3166-1 alpha-2 country code, such as `DE`.
     CountryCode,
     |text| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase()),
+    "^[A-Z]{2}$",
     "must be an ISO 3166-1 code of two capital letters, such as DE"
 );
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use uuid::Uuid;
 
@@ -14,8 +15,24 @@ pub const MAX_LINES: usize = 200;
 /// The most characters in a free text field such as a street.
 const MAX_TEXT: usize = 200;
 
+/// What [`text`] checks besides the length, for the JSON Schema: no control character, and not white space alone. Spelled
+/// out, since regular expressions differ in what `\s` means.
+const TEXT: &str = concat!(
+    r"^[^\u0000-\u001F\u007F-\u009F]*",
+    r"[^\u0000-\u0020\u007F-\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]",
+    r"[^\u0000-\u001F\u007F-\u009F]*$"
+);
+
+/// What [`email`] checks besides the length, for the JSON Schema: something on both sides of the first `@`.
+const EMAIL: &str = concat!(
+    r"^[^@\u0000-\u001F\u007F-\u009F]+",
+    r"@[^\u0000-\u001F\u007F-\u009F]+$"
+);
+
 /// An order's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct OrderId(pub Uuid);
 
@@ -26,13 +43,14 @@ impl fmt::Display for OrderId {
 }
 
 /// What a customer asks for: an [`Order`] that has no id yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewOrder {
     /// Who buys.
     pub customer: Customer,
-    /// What is bought, 1 to [`MAX_LINES`] lines.
+    /// What is bought.
     #[serde(deserialize_with = "lines")]
+    #[schemars(length(min = 1, max = MAX_LINES))]
     pub lines: Vec<Line>,
     /// The currency of every amount.
     pub currency: CurrencyCode,
@@ -40,6 +58,7 @@ pub struct NewOrder {
     pub ship_to: Address,
     /// The payment provider's token for the means of payment, such as `tok_visa`.
     #[serde(deserialize_with = "text")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = TEXT))]
     pub payment_method: String,
     /// A test of a deployment: every service takes part and declines, so nothing is charged, reserved or shipped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -70,15 +89,16 @@ impl NewOrder {
 }
 
 /// A placed order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Order {
     /// The order's id.
     pub order_id: OrderId,
     /// Who buys.
     pub customer: Customer,
-    /// What is bought, 1 to [`MAX_LINES`] lines.
+    /// What is bought.
     #[serde(deserialize_with = "lines")]
+    #[schemars(length(min = 1, max = MAX_LINES))]
     pub lines: Vec<Line>,
     /// The currency of every amount.
     pub currency: CurrencyCode,
@@ -86,6 +106,7 @@ pub struct Order {
     pub ship_to: Address,
     /// The payment provider's token for the means of payment, such as `tok_visa`.
     #[serde(deserialize_with = "text")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = TEXT))]
     pub payment_method: String,
     /// A test of a deployment: every service takes part and declines, so nothing is charged, reserved or shipped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -93,19 +114,21 @@ pub struct Order {
 }
 
 /// Who buys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Customer {
     /// The customer's id in the seller's books.
     #[serde(deserialize_with = "text")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = TEXT))]
     pub customer_id: String,
     /// Where to write to.
     #[serde(deserialize_with = "email")]
+    #[schemars(length(min = 3, max = MAX_TEXT), regex(pattern = EMAIL))]
     pub email: String,
 }
 
 /// One line of an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// The article.
@@ -117,27 +140,31 @@ pub struct Line {
 }
 
 /// A postal address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
     /// The recipient.
     #[serde(deserialize_with = "text")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = TEXT))]
     pub name: String,
     /// Street and number.
     #[serde(deserialize_with = "text")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = TEXT))]
     pub street: String,
     /// Town.
     #[serde(deserialize_with = "text")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = TEXT))]
     pub city: String,
     /// Postal code.
     #[serde(deserialize_with = "text")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = TEXT))]
     pub postal_code: String,
     /// Country.
     pub country: CountryCode,
 }
 
 /// What billing asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Invoice {
     /// The invoice's id.
@@ -169,7 +196,7 @@ impl Invoice {
 }
 
 /// A captured payment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
     /// The payment's id.

@@ -1,78 +1,44 @@
 //! The payloads, one struct per event type.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Amount, CurrencyCode, Invalid, Invoice, Line, Order, OrderId, Payload, Payment, Quantity,
-    ReasonCode, Sku,
+    Amount, CurrencyCode, Invalid, Invoice, Line, Order, OrderId, Payment, Quantity, ReasonCode,
+    Sku, payload, samples,
 };
-
-/// Declares a payload: its fields, its type name and the service that publishes it.
-macro_rules! payload {
-    (
-        $(#[$doc:meta])*
-        $service:literal $name:ident { $( $(#[$field_doc:meta])* $field:ident: $kind:ty, )* }
-        $( order = $order:expr; )?
-        $( check = $check:expr; )?
-    ) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        pub struct $name { $( $(#[$field_doc])* pub $field: $kind, )* }
-
-        impl Payload for $name {
-            const TYPE: &'static str = concat!("Sales.", stringify!($name));
-            const SERVICE: &'static str = $service;
-
-            payload!(@order $( $order )?);
-
-            $(
-                fn check(&self) -> Result<(), Invalid> {
-                    let check: fn(&Self) -> Result<(), Invalid> = $check;
-                    check(self)
-                }
-            )?
-        }
-    };
-    (@order) => {
-        fn order_id(&self) -> OrderId {
-            self.order_id
-        }
-    };
-    (@order $order:expr) => {
-        fn order_id(&self) -> OrderId {
-            let order: fn(&Self) -> &Order = $order;
-            order(self).order_id
-        }
-    };
-}
 
 payload!(
     /// A customer placed an order.
-    "orders" OrderPlaced {
+    "orders" Step OrderPlaced {
         /// The order.
         order: Order,
     }
+    sample = |story| Self { order: story.order.clone() };
     order = |placed| &placed.order;
 );
 
 payload!(
     /// The order is priced, taxed and invoiced: what is to be paid.
-    "billing" BillingCompleted {
+    "billing" Step BillingCompleted {
         /// The order.
         order: Order,
         /// What is to be paid.
         invoice: Invoice,
     }
+    sample = |story| Self {
+        order: story.order.clone(),
+        invoice: story.invoice.clone(),
+    };
     order = |billed| &billed.order;
     check = |billed| billed.invoice.check();
 );
 
 payload!(
     /// The order cannot be billed; nothing is to be undone.
-    "billing" BillingRejected {
+    "billing" Refusal BillingRejected {
         /// The order's id.
         order_id: OrderId,
         /// Why.
@@ -80,11 +46,16 @@ payload!(
         /// Why, in words.
         detail: String,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        reason_code: ReasonCode::UnknownCountry,
+        detail: "there is no tax rate for AQ".to_owned(),
+    };
 );
 
 payload!(
     /// The money is captured.
-    "payment" PaymentSuccessful {
+    "payment" Step PaymentSuccessful {
         /// The order.
         order: Order,
         /// What was to be paid.
@@ -92,6 +63,11 @@ payload!(
         /// What was paid.
         payment: Payment,
     }
+    sample = |story| Self {
+        order: story.order.clone(),
+        invoice: story.invoice.clone(),
+        payment: story.payment.clone(),
+    };
     order = |paid| &paid.order;
     check = |paid| {
         paid.invoice.check()?;
@@ -111,7 +87,7 @@ payload!(
 
 payload!(
     /// A try to capture the money failed.
-    "payment" PaymentDeclined {
+    "payment" Failure PaymentDeclined {
         /// The order's id.
         order_id: OrderId,
         /// Why.
@@ -123,11 +99,18 @@ payload!(
         /// Which try it was, counted from 1.
         attempt: u32,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        reason_code: ReasonCode::CardDeclined,
+        detail: "the card was declined".to_owned(),
+        retryable: false,
+        attempt: 1,
+    };
 );
 
 payload!(
     /// Every line of the order is set aside.
-    "inventory" StockReserved {
+    "inventory" Step StockReserved {
         /// The order's id.
         order_id: OrderId,
         /// The reservation's id.
@@ -137,10 +120,16 @@ payload!(
         /// Until when.
         expires_at: DateTime<Utc>,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        reservation_id: story.id("reservation"),
+        lines: story.order.lines.clone(),
+        expires_at: samples::time() + Duration::hours(24),
+    };
 );
 
 /// An article that there is too little of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ShortLine {
     /// The article.
@@ -153,7 +142,7 @@ pub struct ShortLine {
 
 payload!(
     /// At least one article is short; nothing is set aside.
-    "inventory" StockShortage {
+    "inventory" Failure StockShortage {
         /// The order's id.
         order_id: OrderId,
         /// Why.
@@ -161,21 +150,34 @@ payload!(
         /// What is short.
         short_lines: Vec<ShortLine>,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        reason_code: ReasonCode::OutOfStock,
+        short_lines: vec![ShortLine {
+            sku: samples::code("LAST-1"),
+            wanted: Quantity::ONE,
+            available: 0,
+        }],
+    };
 );
 
 payload!(
     /// The parcel is packed and waits for its stock.
-    "shipping" ShipmentPrepared {
+    "shipping" Step ShipmentPrepared {
         /// The order's id.
         order_id: OrderId,
         /// The shipment's id.
         shipment_id: Uuid,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        shipment_id: story.id("shipment"),
+    };
 );
 
 payload!(
     /// The carrier has the parcel.
-    "shipping" ShipmentDispatched {
+    "shipping" Step ShipmentDispatched {
         /// The order's id.
         order_id: OrderId,
         /// The shipment's id.
@@ -183,11 +185,16 @@ payload!(
         /// What the carrier calls it.
         tracking_id: String,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        shipment_id: story.id("shipment"),
+        tracking_id: "SIM00000000000000000001".to_owned(),
+    };
 );
 
 payload!(
     /// The carrier refused the parcel; it never left.
-    "shipping" ShipmentFailed {
+    "shipping" Failure ShipmentFailed {
         /// The order's id.
         order_id: OrderId,
         /// The shipment's id.
@@ -197,11 +204,17 @@ payload!(
         /// Why, in words.
         detail: String,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        shipment_id: story.id("shipment"),
+        reason_code: ReasonCode::AddressUndeliverable,
+        detail: "the postal code cannot be reached".to_owned(),
+    };
 );
 
 payload!(
     /// The parcel will never leave. From here on it is safe to pay back and to put the stock back.
-    "shipping" ShipmentCancelled {
+    "shipping" Step ShipmentCancelled {
         /// The order's id.
         order_id: OrderId,
         /// The shipment's id; absent when it had not been prepared.
@@ -210,11 +223,16 @@ payload!(
         /// Why.
         reason_code: ReasonCode,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        shipment_id: Some(story.id("shipment")),
+        reason_code: ReasonCode::CustomerRequest,
+    };
 );
 
 payload!(
     /// The order holds no stock and never will.
-    "inventory" StockReleased {
+    "inventory" Step StockReleased {
         /// The order's id.
         order_id: OrderId,
         /// The reservation's id; absent when there was none.
@@ -223,11 +241,16 @@ payload!(
         /// Why.
         reason_code: ReasonCode,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        reservation_id: Some(story.id("reservation")),
+        reason_code: ReasonCode::CustomerRequest,
+    };
 );
 
 payload!(
     /// The captured money is paid back in full.
-    "payment" PaymentRefunded {
+    "payment" Step PaymentRefunded {
         /// The order's id.
         order_id: OrderId,
         /// The payment that was paid back.
@@ -241,11 +264,19 @@ payload!(
         /// Why.
         reason_code: ReasonCode,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        payment_id: story.payment.payment_id,
+        refund_id: story.id("refund"),
+        amount: story.payment.amount,
+        currency: story.order.currency.clone(),
+        reason_code: ReasonCode::CustomerRequest,
+    };
 );
 
 payload!(
     /// The money could not be paid back; a person must.
-    "payment" RefundFailed {
+    "payment" Failure RefundFailed {
         /// The order's id.
         order_id: OrderId,
         /// The payment that was to be paid back.
@@ -259,11 +290,19 @@ payload!(
         /// Why not, in words.
         detail: String,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        payment_id: story.payment.payment_id,
+        amount: story.payment.amount,
+        currency: story.order.currency.clone(),
+        reason_code: ReasonCode::RefundRefused,
+        detail: "the card's bank refused the refund".to_owned(),
+    };
 );
 
 payload!(
     /// The unpaid invoice is void.
-    "billing" InvoiceVoided {
+    "billing" Step InvoiceVoided {
         /// The order's id.
         order_id: OrderId,
         /// The invoice.
@@ -271,11 +310,16 @@ payload!(
         /// Why.
         reason_code: ReasonCode,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        invoice_id: story.invoice.invoice_id,
+        reason_code: ReasonCode::CardDeclined,
+    };
 );
 
 payload!(
     /// The paid invoice is credited in full.
-    "billing" CreditNoteIssued {
+    "billing" Step CreditNoteIssued {
         /// The order's id.
         order_id: OrderId,
         /// The invoice.
@@ -289,10 +333,18 @@ payload!(
         /// Why.
         reason_code: ReasonCode,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        invoice_id: story.invoice.invoice_id,
+        credit_note_id: story.id("creditNote"),
+        amount: story.payment.amount,
+        currency: story.order.currency.clone(),
+        reason_code: ReasonCode::CustomerRequest,
+    };
 );
 
 /// Who asked for a cancellation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum CancelRequester {
     /// The customer, over the API.
@@ -303,7 +355,7 @@ pub enum CancelRequester {
 
 payload!(
     /// The order is to be cancelled unless it has been dispatched. May arrive before what it cancels.
-    "orders" OrderCancelRequested {
+    "orders" Step OrderCancelRequested {
         /// The order's id.
         order_id: OrderId,
         /// Who asked.
@@ -311,19 +363,25 @@ payload!(
         /// Why.
         reason_code: ReasonCode,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        requested_by: CancelRequester::Customer,
+        reason_code: ReasonCode::CustomerRequest,
+    };
 );
 
 payload!(
     /// Result: the order is billed, paid, reserved and dispatched.
-    "orders" OrderCompleted {
+    "orders" Result OrderCompleted {
         /// The order's id.
         order_id: OrderId,
     }
+    sample = |story| Self { order_id: story.order.order_id };
 );
 
 payload!(
     /// Result: the order is cancelled, and what had been done is undone.
-    "orders" OrderCancelled {
+    "orders" Result OrderCancelled {
         /// The order's id.
         order_id: OrderId,
         /// Why.
@@ -331,14 +389,23 @@ payload!(
         /// Whether money was captured and paid back.
         refunded: bool,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        reason_code: ReasonCode::CustomerRequest,
+        refunded: true,
+    };
 );
 
 payload!(
     /// Result: a person must look at the order.
-    "orders" OrderNeedsAttention {
+    "orders" Result OrderNeedsAttention {
         /// The order's id.
         order_id: OrderId,
         /// Why.
         reason_code: ReasonCode,
     }
+    sample = |story| Self {
+        order_id: story.order.order_id,
+        reason_code: ReasonCode::RefundRefused,
+    };
 );

@@ -1,9 +1,12 @@
 //! Why things fail: one closed list of codes for every event that reports a failure.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why something was refused, undone or given up. Of several reasons for one order the first in this list stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum ReasonCode {
     /// The order is a test of a deployment.

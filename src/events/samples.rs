@@ -5,12 +5,8 @@ use cloudevents::Event;
 use uuid::Uuid;
 
 use super::{
-    Address, Amount, BillingCompleted, BillingRejected, CATALOGUE, CancelRequester, Cause,
-    CreditNoteIssued, Customer, Invoice, InvoiceVoided, Line, Order, OrderCancelRequested,
-    OrderCancelled, OrderCompleted, OrderId, OrderNeedsAttention, OrderPlaced, Outgoing, Payment,
-    PaymentDeclined, PaymentRefunded, PaymentSuccessful, Quantity, ReasonCode, RefundFailed,
-    ShipmentCancelled, ShipmentDispatched, ShipmentFailed, ShipmentPrepared, ShortLine,
-    StockReleased, StockReserved, StockShortage, compose, event_id, short_name,
+    Address, Amount, Cause, Customer, EventType, Invoice, Line, Order, OrderId, Payment, Quantity,
+    compose, event_id,
 };
 
 /// The order that the samples are about.
@@ -23,23 +19,54 @@ pub fn time() -> DateTime<Utc> {
         .unwrap_or_default()
 }
 
-/// The sample of an event type, `OrderPlaced` or `Sales.OrderPlaced`, about the given order; `None` for a type that
-/// the catalogue does not have.
-pub fn event(event_type: &str, order_id: OrderId) -> Option<Event> {
-    let name = short_name(event_type);
-    let known = CATALOGUE
-        .iter()
-        .find(|known| short_name(known.name) == name)?;
-    let outgoing = outgoing(order_id)
-        .into_iter()
-        .find(|outgoing| outgoing.event_type == known.name)?;
+/// The sample of an event type about the given order.
+pub fn event(event_type: &EventType, order_id: OrderId) -> Event {
     let cause = Cause {
         id: None,
         traceparent: None,
         tracestate: None,
         time: time(),
     };
-    Some(compose(outgoing, &cause, time()))
+    compose((event_type.sample)(&Story::of(order_id)), &cause, time())
+}
+
+/// What the samples tell of: one order, how it was billed and how it was paid.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// The order.
+    pub order: Order,
+    /// What billing asks for.
+    pub invoice: Invoice,
+    /// How it was paid.
+    pub payment: Payment,
+}
+
+impl Story {
+    fn of(order_id: OrderId) -> Self {
+        let total = amount(15_339);
+        let charge = event_id(order_id, "charge", 1);
+        Self {
+            order: order(order_id),
+            invoice: Invoice {
+                invoice_id: event_id(order_id, "invoice", 1),
+                net_amount: amount(12_890),
+                tax_amount: amount(2_449),
+                total_amount: total,
+                due_by: time() + Duration::days(14),
+            },
+            payment: Payment {
+                payment_id: event_id(order_id, "payment", 1),
+                provider_reference: format!("ch_{}", charge.simple()),
+                amount: total,
+                attempt: 1,
+            },
+        }
+    }
+
+    /// The id of something else about the order, such as its `shipment`.
+    pub fn id(&self, kind: &str) -> Uuid {
+        event_id(self.order.order_id, kind, 1)
+    }
 }
 
 /// The sample order.
@@ -82,163 +109,6 @@ fn amount(minor_units: i64) -> Amount {
     clippy::panic,
     reason = "the samples are constants of this file, and a test reads every one of them"
 )]
-fn code<T: TryFrom<String>>(text: &str) -> T {
+pub(super) fn code<T: TryFrom<String>>(text: &str) -> T {
     T::try_from(text.to_owned()).unwrap_or_else(|_| panic!("{text} is no valid code"))
-}
-
-/// Every payload about one order. They do not all happen to the same order.
-#[expect(clippy::too_many_lines, reason = "a list, one entry per event type")]
-fn outgoing(order_id: OrderId) -> Vec<Outgoing> {
-    let order = order(order_id);
-    let currency = order.currency.clone();
-    let invoice_id = event_id(order_id, "invoice", 1);
-    let invoice = Invoice {
-        invoice_id,
-        net_amount: amount(12_890),
-        tax_amount: amount(2_449),
-        total_amount: amount(15_339),
-        due_by: time() + Duration::days(14),
-    };
-    let total = invoice.total_amount;
-    let payment_id = event_id(order_id, "payment", 1);
-    let charge = event_id(order_id, "charge", 1);
-    let payment = Payment {
-        payment_id,
-        provider_reference: format!("ch_{}", charge.simple()),
-        amount: total,
-        attempt: 1,
-    };
-    let shipment_id = event_id(order_id, "shipment", 1);
-    let reservation_id = event_id(order_id, "reservation", 1);
-    let short = ShortLine {
-        sku: code("LAST-1"),
-        wanted: Quantity::ONE,
-        available: 0,
-    };
-    let text = str::to_owned;
-    vec![
-        Outgoing::once(&OrderPlaced {
-            order: order.clone(),
-        }),
-        Outgoing::once(&BillingCompleted {
-            order: order.clone(),
-            invoice: invoice.clone(),
-        }),
-        Outgoing::once(&BillingRejected {
-            order_id,
-            reason_code: ReasonCode::UnknownCountry,
-            detail: text("there is no tax rate for AQ"),
-        }),
-        Outgoing::once(&PaymentSuccessful {
-            order: order.clone(),
-            invoice,
-            payment,
-        }),
-        Outgoing::attempt(
-            &PaymentDeclined {
-                order_id,
-                reason_code: ReasonCode::CardDeclined,
-                detail: text("the card was declined"),
-                retryable: false,
-                attempt: 1,
-            },
-            1,
-        ),
-        Outgoing::once(&StockReserved {
-            order_id,
-            reservation_id,
-            lines: order.lines,
-            expires_at: time() + Duration::hours(24),
-        }),
-        Outgoing::once(&StockShortage {
-            order_id,
-            reason_code: ReasonCode::OutOfStock,
-            short_lines: vec![short],
-        }),
-        Outgoing::once(&ShipmentPrepared {
-            order_id,
-            shipment_id,
-        }),
-        Outgoing::once(&ShipmentDispatched {
-            order_id,
-            shipment_id,
-            tracking_id: text("SIM00000000000000000001"),
-        }),
-        Outgoing::once(&ShipmentFailed {
-            order_id,
-            shipment_id,
-            reason_code: ReasonCode::AddressUndeliverable,
-            detail: text("the postal code cannot be reached"),
-        }),
-        Outgoing::once(&ShipmentCancelled {
-            order_id,
-            shipment_id: Some(shipment_id),
-            reason_code: ReasonCode::CustomerRequest,
-        }),
-        Outgoing::once(&StockReleased {
-            order_id,
-            reservation_id: Some(reservation_id),
-            reason_code: ReasonCode::CustomerRequest,
-        }),
-        Outgoing::once(&PaymentRefunded {
-            order_id,
-            payment_id,
-            refund_id: event_id(order_id, "refund", 1),
-            amount: total,
-            currency: currency.clone(),
-            reason_code: ReasonCode::CustomerRequest,
-        }),
-        Outgoing::once(&RefundFailed {
-            order_id,
-            payment_id,
-            amount: total,
-            currency: currency.clone(),
-            reason_code: ReasonCode::RefundRefused,
-            detail: text("the card's bank refused the refund"),
-        }),
-        Outgoing::once(&InvoiceVoided {
-            order_id,
-            invoice_id,
-            reason_code: ReasonCode::CardDeclined,
-        }),
-        Outgoing::once(&CreditNoteIssued {
-            order_id,
-            invoice_id,
-            credit_note_id: event_id(order_id, "creditNote", 1),
-            amount: total,
-            currency,
-            reason_code: ReasonCode::CustomerRequest,
-        }),
-        Outgoing::once(&OrderCancelRequested {
-            order_id,
-            requested_by: CancelRequester::Customer,
-            reason_code: ReasonCode::CustomerRequest,
-        }),
-        Outgoing::once(&OrderCompleted { order_id }),
-        Outgoing::once(&OrderCancelled {
-            order_id,
-            reason_code: ReasonCode::CustomerRequest,
-            refunded: true,
-        }),
-        Outgoing::once(&OrderNeedsAttention {
-            order_id,
-            reason_code: ReasonCode::RefundRefused,
-        }),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_a_sample_of_every_event_type() {
-        for known in CATALOGUE {
-            let event = event(known.name, ORDER_ID)
-                .unwrap_or_else(|| panic!("no sample of {}", known.name));
-            let read = crate::cloud_event::from_json(&crate::cloud_event::to_json(&event)).unwrap();
-            assert_eq!(event, read);
-        }
-        assert_eq!(outgoing(ORDER_ID).len(), CATALOGUE.len());
-    }
 }

@@ -1,5 +1,5 @@
-//! Whether catalogue and registry fit together: what no compiler sees, and what would otherwise show as an order that
-//! never ends.
+//! Whether what the functions publish and what they take fits together: what no compiler sees, and what would otherwise
+//! show as an order that never ends.
 
 use std::fmt;
 
@@ -8,18 +8,20 @@ use crate::events::{EventType, Role, short_name};
 use super::Function;
 
 /// The function that takes note of everything and undoes nothing.
-const OBSERVER: &str = "orders";
+pub const OBSERVER: &str = "orders";
 
-/// Something in which catalogue and registry do not fit together.
+/// Something in which the registry's rows do not fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misfit {
     /// Nobody takes the event, and it is no result.
     Unheard(&'static str),
     /// The event says that something failed, and nobody undoes what had been done before.
     Uncompensated(&'static str),
-    /// The event is published by a service that has no function.
-    Homeless(&'static str, &'static str),
-    /// A function subscribes to an event that the catalogue does not have.
+    /// The function's row lists an event as published that is another service's.
+    Foreign(&'static str, &'static str),
+    /// The event is listed as published more than once.
+    Repeated(&'static str),
+    /// The function subscribes to an event that nobody publishes.
     Unknown(&'static str, &'static str),
 }
 
@@ -36,9 +38,14 @@ impl fmt::Display for Misfit {
                 "{}: a failure that nobody undoes; only {OBSERVER} takes it",
                 short_name(event)
             ),
-            Self::Homeless(event, service) => write!(
+            Self::Foreign(function, event) => write!(
                 formatter,
-                "{}: its service {service} has no function",
+                "{function}: publishes {}, which is declared as another service's",
+                short_name(event)
+            ),
+            Self::Repeated(event) => write!(
+                formatter,
+                "{}: is listed as published more than once",
                 short_name(event)
             ),
             Self::Unknown(function, event) => {
@@ -51,33 +58,32 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Every misfit between a catalogue and the functions.
-pub fn audit(catalogue: &[EventType], functions: &'static [Function]) -> Vec<Misfit> {
-    let takers = |name: &'static str| {
-        let takes = move |function: &&Function| function.event_types().any(|taken| taken == name);
-        functions.iter().filter(takes)
-    };
+/// Every misfit between the functions.
+pub fn audit(functions: &'static [Function]) -> Vec<Misfit> {
+    let published = || functions.iter().flat_map(Function::publishes);
     let mut misfits = Vec::new();
-    for EventType {
-        name,
-        service,
-        role,
-    } in catalogue.iter().copied()
-    {
-        if role != Role::Result && takers(name).next().is_none() {
+    for EventType { name, role, .. } in published() {
+        let mut takers = functions
+            .iter()
+            .filter(|function| function.event_types().any(|taken| taken == *name))
+            .peekable();
+        if *role != Role::Result && takers.peek().is_none() {
             misfits.push(Misfit::Unheard(name));
-        }
-        if role == Role::Failure && takers(name).all(|function| function.name == OBSERVER) {
+        } else if *role == Role::Failure && takers.all(|function| function.name == OBSERVER) {
             misfits.push(Misfit::Uncompensated(name));
         }
-        let publishes =
-            |function: &Function| function.name == service && !function.rules().is_empty();
-        if !functions.iter().any(publishes) {
-            misfits.push(Misfit::Homeless(name, service));
+        let repeated = published().filter(|other| other.name == *name).count() > 1;
+        if repeated && !misfits.contains(&Misfit::Repeated(name)) {
+            misfits.push(Misfit::Repeated(name));
         }
     }
     for function in functions {
-        let known = |name: &str| catalogue.iter().any(|known| known.name == name);
+        let foreign = function
+            .publishes()
+            .iter()
+            .filter(|published| published.service != function.name);
+        misfits.extend(foreign.map(|published| Misfit::Foreign(function.name, published.name)));
+        let known = |name: &str| published().any(|published| published.name == name);
         let unknown = function.event_types().filter(|name| !known(name));
         misfits.extend(unknown.map(|name| Misfit::Unknown(function.name, name)));
     }

@@ -5,7 +5,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::problem::Problem;
 
@@ -19,9 +20,23 @@ pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     response
 }
 
+/// A JSON body in one line.
+pub(super) fn brief(status: StatusCode, body: &impl Serialize) -> Response {
+    // A plain struct of strings, numbers and lists: it always has a JSON form.
+    json(status, line(serde_json::to_vec(body).unwrap_or_default()))
+}
+
 /// A JSON body for people who look at it with curl.
-pub(super) fn readable(status: StatusCode, body: &Value) -> Response {
-    json(status, format!("{body:#}\n"))
+pub(super) fn readable(status: StatusCode, body: &impl Serialize) -> Response {
+    json(
+        status,
+        line(serde_json::to_vec_pretty(body).unwrap_or_default()),
+    )
+}
+
+fn line(mut text: Vec<u8>) -> Vec<u8> {
+    text.push(b'\n');
+    text
 }
 
 /// The invocation is done: what the host wants of a custom handler. `logs` appear in the invocation's log.

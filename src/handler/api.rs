@@ -1,16 +1,24 @@
 //! The HTTP API for customers and for people: place, look up, list and cancel orders.
 
+mod operation;
+mod operations;
+
+pub use operation::{Answer, Body, Operation, Parameter, Place, SchemaOf};
+pub use operations::{OPERATIONS, PROBLEM, operation};
+
 use axum::{
     extract::{
-        Path, Query, Request, State,
+        Path, Query, Request,
         rejection::{PathRejection, QueryRejection},
     },
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::MethodRouter,
 };
-use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use chrono::{DateTime, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
@@ -22,10 +30,12 @@ use crate::{
     functions::{Function, rule::given},
     sales::{
         Catalog, State as _,
-        orders::{self, CancelRequest, DISPATCHED, OrderView, PLACED_DIFFERENTLY, UNKNOWN_ORDER},
-        status::{Fact, Status, Summary},
+        orders::{
+            self, CancelRequest, DISPATCHED, Entry, OrderView, PLACED_DIFFERENTLY, UNKNOWN_ORDER,
+        },
+        status::{Fact, Legs, Status, Summary},
     },
-    store::{OrderQuery, StoreError},
+    store::{OrderQuery, Parked, StoreError},
 };
 
 use super::{App, answer, body, problem::Problem};
@@ -47,23 +57,10 @@ type ListedBy = Result<Query<ListQuery>, QueryRejection>;
 
 /// The route of an HTTP function of the registry.
 pub(super) fn route(function: &'static Function) -> MethodRouter<App> {
-    match function.name {
-        "place-order" => post(move |State(app): State<App>, request: Request| async move {
-            answered(place(app.engine().await, function, request).await)
-        }),
-        "cancel-order" => post(
-            move |State(app): State<App>, id: IdInPath, headers: HeaderMap| async move {
-                answered(cancel(app.engine().await, function, id, &headers).await)
-            },
-        ),
-        "get-order" => get(|State(app): State<App>, id: IdInPath| async move {
-            answered(look_up(app.engine().await, id).await)
-        }),
-        "list-orders" => get(|State(app): State<App>, query: ListedBy| async move {
-            answered(list(app.engine().await, query).await)
-        }),
-        // A test goes through the registry, so this is not reached.
-        _ => axum::routing::any(|| async { StatusCode::NOT_IMPLEMENTED }),
+    match operation(function) {
+        Some(operation) => (operation.serve)(function),
+        // `orderflow check` names it, and so does a test.
+        None => axum::routing::any(|| async { StatusCode::NOT_IMPLEMENTED }),
     }
 }
 
@@ -110,6 +107,16 @@ async fn place(
             reason,
         )),
     }
+}
+
+fn idempotency_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_IDEMPOTENCY_KEY,
+        // A header's value neither begins nor ends with a space.
+        "pattern": "^[!-~]([ -~]*[!-~])?$"
+    })
 }
 
 /// The order's id: made from the `Idempotency-Key`, so that the same key is the same order, or a new one.
@@ -194,9 +201,19 @@ fn check_prices(catalog: &Catalog, order: &Order) -> Result<(), Problem> {
         })
 }
 
+/// What was accepted: an order, or its cancellation.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Accepted {
+    /// The order's id.
+    order_id: OrderId,
+    /// Where it stands.
+    status: Status,
+}
+
 fn accepted(order_id: OrderId, status: Status) -> Response {
-    let body = json!({ "orderId": order_id, "status": status });
-    let mut response = answer::json(StatusCode::ACCEPTED, format!("{body}\n"));
+    let body = Accepted { order_id, status };
+    let mut response = answer::brief(StatusCode::ACCEPTED, &body);
     if let Ok(location) = HeaderValue::try_from(format!("/api/orders/{order_id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -241,33 +258,81 @@ async fn look_up(engine: &Engine, id: IdInPath) -> Result<Response, Problem> {
     let Some(view) = engine.order(order_id).await.map_err(unavailable)? else {
         return Err(unknown(order_id).with_parked(parked));
     };
-    let mut body = json!({
-        "orderId": order_id,
-        "status": view.facts.status(),
-        "legs": view.facts.legs(),
-        "awaiting": view.facts.awaiting(),
-        "cancelRequested": view.facts.has(Fact::CancelRequested),
-        "placedAt": view.placed_at,
-        "order": view.order,
-        "history": view.history,
-    });
-    if let Some(fields) = body.as_object_mut() {
-        fields.extend(
-            view.reason
-                .map(|reason| ("reasonCode".to_owned(), json!(reason))),
-        );
-        if !parked.is_empty() {
-            fields.insert("parked".to_owned(), json!(parked));
-        }
-    }
-    Ok(answer::readable(StatusCode::OK, &body))
+    let state = OrderState {
+        order_id,
+        status: view.facts.status(),
+        legs: view.facts.legs(),
+        awaiting: view.facts.awaiting(),
+        cancel_requested: view.facts.has(Fact::CancelRequested),
+        placed_at: view.placed_at,
+        order: view.order.as_ref(),
+        history: &view.history,
+        reason_code: view.reason,
+        parked,
+    };
+    Ok(answer::readable(StatusCode::OK, &state))
 }
 
-#[derive(Debug, Deserialize)]
+/// All that is known of an order.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct OrderState<'a> {
+    /// The order's id.
+    order_id: OrderId,
+    /// Where it stands.
+    status: Status,
+    /// How far each service has come with it.
+    legs: Legs,
+    /// The names of the events that are missing for its next step.
+    awaiting: Vec<&'static str>,
+    /// Whether somebody asked to cancel it.
+    cancel_requested: bool,
+    /// When it was placed, as far as is known.
+    placed_at: DateTime<Utc>,
+    /// What was ordered; unknown while only later facts have arrived.
+    order: Option<&'a Order>,
+    /// Every event about it, oldest first.
+    history: &'a [Entry],
+    /// Why it fell through, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ReasonCode")]
+    reason_code: Option<ReasonCode>,
+    /// What arrived about it and can never succeed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parked: Vec<Parked>,
+}
+
+/// What a list is asked for.
+#[derive(Debug, Deserialize, JsonSchema)]
 struct ListQuery {
+    /// Only those of this status.
+    #[schemars(with = "Status", transform = or_empty)]
     status: Option<String>,
+    /// How many at most; 50 when it is missing.
+    #[schemars(with = "u32", range(min = 1, max = MAX_LIMIT), transform = or_empty)]
     limit: Option<String>,
+    /// Only those after this one: the `next` of the page before.
+    #[schemars(with = "OrderId", transform = or_empty)]
     after: Option<String>,
+}
+
+/// A parameter without a value is as if it were not there.
+fn or_empty(schema: &mut Schema) {
+    let description = schema.remove("description");
+    let value = std::mem::take(schema);
+    *schema = json_schema!({ "anyOf": [value, { "const": "" }] });
+    if let Some(description) = description {
+        schema.insert("description".to_owned(), description);
+    }
+}
+
+/// A page of orders.
+#[derive(Serialize, JsonSchema)]
+struct OrderList {
+    /// Newest first.
+    orders: Vec<Summary>,
+    /// The `after` of the next page; null on the last one.
+    next: Option<OrderId>,
 }
 
 async fn list(engine: &Engine, query: ListedBy) -> Result<Response, Problem> {
@@ -287,7 +352,7 @@ async fn list(engine: &Engine, query: ListedBy) -> Result<Response, Problem> {
         .map(|last| last.order_id);
     Ok(answer::readable(
         StatusCode::OK,
-        &json!({ "orders": orders, "next": next }),
+        &OrderList { orders, next },
     ))
 }
 

@@ -4,6 +4,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -15,15 +16,20 @@ use crate::{
 /// The longest text from outside that an answer repeats.
 const MAX_DETAIL: usize = 1_000;
 
-/// What went wrong, for people and programs.
-#[derive(Debug, Serialize)]
+/// What went wrong, for people and programs (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Problem {
+    /// The HTTP status.
     #[serde(serialize_with = "status")]
+    #[schemars(with = "u16", range(min = 400, max = 599))]
     status: StatusCode,
+    /// What kind of thing went wrong.
     title: &'static str,
+    /// What was expected, what came, and where.
     detail: String,
     /// The offending field.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     field: Option<String>,
     /// What arrived about the order and can never succeed.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -29,8 +29,8 @@ use crate::{
         DEVELOPMENT_KEY, InvocationBody, Judgement, describe, exchange, loopback, timer_body,
         with_host_headers,
     },
-    events::{CATALOGUE, samples},
-    functions::Function,
+    events::samples,
+    functions::{Function, catalogue, event_named},
 };
 
 /// How long the handler may take to answer for the first time, and then each function.
@@ -163,10 +163,11 @@ async fn invoke(client: &Client, address: &str, function: &AppFunction) -> Resul
 /// A sample of the first event type that the function subscribes to; one that this program does not know gets any.
 fn sample_event(function: &str) -> Result<String, String> {
     let subscribed = Function::named(function).and_then(|known| known.event_types().next());
-    let any = CATALOGUE.first().map(|known| known.name);
-    let event_type = subscribed.or(any).unwrap_or_default();
-    let event = samples::event(event_type, samples::ORDER_ID)
-        .ok_or_else(|| format!("there is no sample of {event_type:?}"))?;
+    let event_type = subscribed
+        .and_then(event_named)
+        .or_else(|| catalogue().next())
+        .ok_or("there is no event type")?;
+    let event = samples::event(event_type, samples::ORDER_ID);
     String::from_utf8(cloud_event::to_json(&event)).map_err(|error| error.to_string())
 }
 

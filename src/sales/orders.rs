@@ -1,6 +1,7 @@
 //! Orders: takes what customers ask for, and knows what became of every order.
 
 use chrono::{DateTime, Duration, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
@@ -39,8 +40,9 @@ pub struct OrderView {
 }
 
 /// One event in an order's history.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "HistoryEntry")]
 pub struct Entry {
     /// When it happened.
     pub time: DateTime<Utc>,
@@ -50,8 +52,16 @@ pub struct Entry {
     pub id: String,
     /// What to know about it at a glance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub detail: Option<String>,
 }
+
+/// The events by which this service tells the result.
+const RESULTS: [&str; 3] = [
+    OrderCompleted::TYPE,
+    OrderCancelled::TYPE,
+    OrderNeedsAttention::TYPE,
+];
 
 impl State for OrderView {
     const OWNER: &'static str = "orders";
@@ -87,8 +97,12 @@ impl OrderView {
         if self.history.iter().any(|known| known.id == entry.id) {
             return;
         }
-        let place = self.history.partition_point(|known| *known <= entry);
-        self.history.insert(place, entry);
+        // A result stands after its cause, wherever its name would sort.
+        let is_result = |name: &str| RESULTS.iter().any(|result| short_name(result) == name);
+        let later = |known: &Entry| *known > entry && !is_result(&known.event);
+        let place = self.history.iter().position(later);
+        self.history
+            .insert(place.unwrap_or(self.history.len()), entry);
     }
 
     fn take(&mut self, context: &Context<'_>, event: &'static str, noted: Noted) {

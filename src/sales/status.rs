@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
@@ -56,7 +57,9 @@ pub enum Fact {
 }
 
 /// Where an order stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum Status {
     /// Placed, not billed yet.
@@ -137,7 +140,7 @@ impl Status {
 }
 
 /// The four legs of an order, in the words of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Legs {
     /// `none`, `completed`, `rejected`, `voided` or `credited`.
@@ -151,7 +154,7 @@ pub struct Legs {
 }
 
 /// How far the invoice has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "named after their facts")]
 pub enum BillingLeg {
@@ -163,7 +166,7 @@ pub enum BillingLeg {
 }
 
 /// How far the money has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "named after their facts")]
 pub enum PaymentLeg {
@@ -175,7 +178,7 @@ pub enum PaymentLeg {
 }
 
 /// How far the stock has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "named after their facts")]
 pub enum StockLeg {
@@ -187,7 +190,7 @@ pub enum StockLeg {
 }
 
 /// How far the parcel has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "named after their facts")]
 pub enum ShippingLeg {
@@ -437,8 +440,9 @@ impl Facts {
 }
 
 /// What lists of orders show of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "OrderSummary")]
 pub struct Summary {
     /// The order's id.
     pub order_id: OrderId,

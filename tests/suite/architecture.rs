@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http_client", &[]),
     ("entra", &["http_client"]),
     ("publish", &["back_off", "entra", "http_client"]),
-    ("events", &["cloud_event"]),
+    ("events", &[]),
     ("sales", &["events"]),
     ("store", &["back_off", "entra", "events", "sales"]),
     ("functions", &["events", "sales", "store"]),
@@ -61,7 +61,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("artifacts", &["cloud_event", "events", "functions"]),
+    (
+        "artifacts",
+        &["cloud_event", "events", "functions", "handler"],
+    ),
     (
         "package",
         &["artifacts", "cloud_event", "dev", "events", "functions"],

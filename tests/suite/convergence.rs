@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use orderflow::{
-    events::{CATALOGUE, Outgoing},
+    events::{InvoiceVoided, Outgoing, PaymentDeclined, ReasonCode, Role, StockReleased, samples},
+    functions::event_named,
     sales::{
         orders::OrderView,
         status::{Fact, Facts, Status},
@@ -32,10 +33,7 @@ fn permutations<T>(items: &mut [T], size: usize, visit: &mut impl FnMut(&[T])) {
 /// All that may be told about an order, as far as nobody has announced a result yet. A result is announced once,
 /// for the facts that are known then, so that the history may hold another one.
 fn told(mut view: OrderView) -> impl PartialEq + std::fmt::Debug {
-    let result = |name: &str| {
-        let role = CATALOGUE.iter().find(|known| known.name.ends_with(name));
-        role.is_some_and(|known| known.role == orderflow::events::Role::Result)
-    };
+    let result = |name: &str| event_named(name).is_some_and(|known| known.role == Role::Result);
     view.history.retain(|entry| !result(&entry.event));
     (
         (
@@ -122,6 +120,40 @@ fn an_order_awaits_something_until_it_is_over() {
                 .any(|name| *name != "PaymentDeclined" && known(name)),
             "{awaiting:?} of {facts:?}"
         );
+    }
+}
+
+/// Once, an entry that was as old as the result found no certain place in the history.
+#[test]
+fn events_of_one_moment_stand_in_one_order() {
+    let order_id = samples::ORDER_ID;
+    let declined = |attempt| {
+        let payload = PaymentDeclined {
+            order_id,
+            reason_code: ReasonCode::CardDeclined,
+            detail: String::new(),
+            retryable: attempt == 1,
+            attempt,
+        };
+        Outgoing::attempt(&payload, attempt)
+    };
+    let voided = Outgoing::once(&InvoiceVoided {
+        order_id,
+        invoice_id: order_id.0,
+        reason_code: ReasonCode::CardDeclined,
+    });
+    let released = Outgoing::once(&StockReleased {
+        order_id,
+        reservation_id: None,
+        reason_code: ReasonCode::CardDeclined,
+    });
+    let (first, second) = (declined(1), declined(2));
+    let expected = told(view_of(&[&first, &second, &voided, &released]).0);
+    for arrived in [
+        [&first, &voided, &released, &second],
+        [&second, &voided, &released, &first],
+    ] {
+        assert_eq!(told(view_of(&arrived).0), expected, "{arrived:?}");
     }
 }
 

@@ -352,10 +352,17 @@ async fn an_app_that_does_not_work_makes_no_zip() {
 /// The repository's parts that are packaged, as another user has them at another time.
 fn elsewhere() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    artifacts::write(folder.path()).unwrap();
-    for file in ["host.json", "local.settings.json"] {
+    let released = Path::new("schemas/released");
+    fs::create_dir_all(folder.path().join(released)).unwrap();
+    for entry in fs::read_dir(root().join(released)).unwrap() {
+        let entry = entry.unwrap();
+        let copy = folder.path().join(released).join(entry.file_name());
+        fs::copy(entry.path(), copy).unwrap();
+    }
+    for file in ["host.json", "local.settings.json", "README.md"] {
         fs::copy(root().join(file), folder.path().join(file)).unwrap();
     }
+    artifacts::write(folder.path()).unwrap();
     let definition = folder.path().join("functions/billing/function.json");
     for file in [folder.path().join("host.json"), definition] {
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();

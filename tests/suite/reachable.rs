@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use orderflow::{
-    events::CATALOGUE,
-    functions::FUNCTIONS,
+    functions::{FUNCTIONS, catalogue},
     sales::{
         Outcome,
         orders::OrderView,
@@ -96,7 +95,7 @@ fn every_event_type_happens_and_nobody_waits_for_one_that_does_not() {
         let (_, results) = view_of(&end.events.iter().collect::<Vec<_>>());
         published.extend(results.iter().map(|event| event.event_type));
     }
-    let catalogue: BTreeSet<_> = CATALOGUE.iter().map(|known| known.name).collect();
+    let catalogue: BTreeSet<_> = catalogue().map(|known| known.name).collect();
     assert_eq!(published, catalogue, "the catalogue has what can happen");
     for function in FUNCTIONS {
         let taken: BTreeSet<_> = function.event_types().collect();

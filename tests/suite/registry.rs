@@ -1,59 +1,81 @@
-//! The event catalogue and the registry of functions fit together.
+//! The rows of the registry fit together.
 
 use orderflow::{
-    events::{CATALOGUE, EventType, Role},
+    events::{EventType, Role},
     functions::{
-        FUNCTIONS,
+        FUNCTIONS, Function, Trigger,
         audit::{Misfit, audit},
     },
 };
 
 #[test]
-fn catalogue_and_registry_fit_together() {
-    assert_eq!(audit(CATALOGUE, FUNCTIONS), []);
+fn what_is_published_and_what_is_taken_fit_together() {
+    assert_eq!(audit(FUNCTIONS), []);
+}
+
+/// What the audit finds when `name` publishes what `change` makes of its event types.
+fn misfits(name: &str, change: impl Fn(&mut Vec<EventType>)) -> Vec<Misfit> {
+    let mut functions = FUNCTIONS.to_vec();
+    for function in &mut functions {
+        if let Function {
+            trigger: Trigger::EventGrid { publishes, .. },
+            ..
+        } = function
+            && function.name == name
+        {
+            let mut changed = publishes.to_vec();
+            change(&mut changed);
+            *publishes = changed.leak();
+        }
+    }
+    audit(functions.leak())
 }
 
 #[test]
 fn an_event_that_nobody_takes_is_found() {
-    let mut catalogue = CATALOGUE.to_vec();
-    let invented = EventType {
-        name: "Sales.PointsEarned",
-        service: "loyalty",
-        role: Role::Step,
-    };
-    catalogue.push(invented);
-    let misfits = [
-        Misfit::Unheard("Sales.PointsEarned"),
-        Misfit::Homeless("Sales.PointsEarned", "loyalty"),
-    ];
-    assert_eq!(audit(&catalogue, FUNCTIONS), misfits);
+    let found = misfits("billing", |publishes| {
+        publishes[0].name = "Sales.PointsEarned";
+    });
+    assert_eq!(found[0], Misfit::Unheard("Sales.PointsEarned"));
 }
 
 #[test]
 fn a_failure_that_nobody_undoes_is_found() {
-    let mut catalogue = CATALOGUE.to_vec();
-    for known in &mut catalogue {
-        if known.name == "Sales.ShipmentPrepared" {
-            known.role = Role::Failure;
+    let found = misfits("shipping", |publishes| {
+        for known in publishes {
+            if known.name == "Sales.ShipmentPrepared" {
+                known.role = Role::Failure;
+            }
         }
-    }
-    let misfits = audit(&catalogue, FUNCTIONS);
-    assert_eq!(misfits, [Misfit::Uncompensated("Sales.ShipmentPrepared")]);
+    });
+    assert_eq!(found, [Misfit::Uncompensated("Sales.ShipmentPrepared")]);
 }
 
 #[test]
 fn a_subscription_to_what_nobody_publishes_is_found() {
-    let mut catalogue = CATALOGUE.to_vec();
-    catalogue.retain(|known| known.name != "Sales.StockReserved");
-    let words: Vec<_> = audit(&catalogue, FUNCTIONS)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let found = misfits("inventory", |publishes| {
+        publishes.retain(|known| known.name != "Sales.StockReserved");
+    });
+    let words: Vec<_> = found.iter().map(ToString::to_string).collect();
     assert_eq!(
         words,
         [
             "shipping: takes Sales.StockReserved, which nobody publishes",
             "orders: takes Sales.StockReserved, which nobody publishes",
+        ]
+    );
+}
+
+#[test]
+fn an_event_in_the_wrong_row_or_in_two_is_found() {
+    let billing = FUNCTIONS[0].publishes()[0];
+    let found = misfits("payment", |publishes| publishes.push(billing));
+    let words: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        words,
+        [
+            "BillingCompleted: is listed as published more than once",
+            "payment: publishes BillingCompleted, which is declared as another service's",
         ]
     );
 }

@@ -16,7 +16,7 @@ use futures_util::{
 use orderflow::{
     engine::{Delivery, EffectError, Effects, Engine, SystemClock},
     events::{BillingCompleted, OrderId, OrderPlaced, Payload, samples},
-    functions::Function,
+    functions::{Function, event_named},
     publish::{PublishError, Publisher},
     sales::{Catalog, Effect, Outcome},
     simulate::{self, Fault, Faults, Rate, Scenario},
@@ -100,7 +100,10 @@ fn a_provider_that_does_not_answer_keeps_no_other_debt_waiting() {
         Arc::new(SystemClock),
         Arc::new(catalog),
     );
-    let event = |name, number| samples::event(name, OrderId(Uuid::from_u128(number))).unwrap();
+    let event = |name, number| {
+        let order = OrderId(Uuid::from_u128(number));
+        samples::event(event_named(name).unwrap(), order)
+    };
     let function = |name| Function::named(name).unwrap();
     let billed = event(BillingCompleted::TYPE, 1);
     let unanswered = engine.deliver(function("payment"), &billed).now_or_never();

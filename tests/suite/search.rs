@@ -12,10 +12,10 @@ use std::{
 use chrono::{DateTime, Duration, Utc};
 use orderflow::{
     events::{
-        CATALOGUE, CancelRequester, Cause, Order, OrderCancelRequested, OrderPlaced, Outgoing,
-        Payload, ReasonCode, StockReserved, compose, samples, short_name,
+        CancelRequester, Cause, Order, OrderCancelRequested, OrderPlaced, Outgoing, Payload,
+        ReasonCode, StockReserved, compose, samples, short_name,
     },
-    functions::{Function, rule::Case},
+    functions::{FUNCTIONS, Function, Trigger, audit::OBSERVER, catalogue, rule::Case},
     sales::{
         Catalog, Context, Decision, Effect, Outcome, Verdict, orders::OrderView,
         verdict::SharedRows,
@@ -24,9 +24,27 @@ use orderflow::{
 };
 use uuid::Uuid;
 
-/// The services whose states make up a state of the search. What the orders service knows is a function of the set of
-/// events (the tests of convergence prove it), so that it needs no state here.
-const SERVICES: [&str; 4] = ["billing", "payment", "inventory", "shipping"];
+/// The services whose states make up a state of the search: all but one. What the orders service knows is a function of
+/// the set of events (the tests of convergence prove it), so that it needs no state here.
+static SERVICES: LazyLock<[&'static str; COUNT]> = LazyLock::new(|| {
+    let others = FUNCTIONS
+        .iter()
+        .filter(|function| !function.rules().is_empty() && function.name != OBSERVER);
+    let names: Vec<_> = others.map(|function| function.name).collect();
+    names.try_into().unwrap()
+});
+
+/// How many services there are besides orders.
+const COUNT: usize = {
+    let (mut services, mut next) = (0, 0);
+    while next < FUNCTIONS.len() {
+        if matches!(FUNCTIONS[next].trigger, Trigger::EventGrid { .. }) {
+            services += 1;
+        }
+        next += 1;
+    }
+    services - 1
+};
 
 pub static CATALOG: LazyLock<Catalog> =
     LazyLock::new(|| Catalog::from_json(Catalog::DEVELOPMENT).unwrap());
@@ -79,9 +97,9 @@ impl<T: PartialEq> Numbered<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct State {
     /// Each service's rows.
-    rows: [usize; SERVICES.len()],
+    rows: [usize; COUNT],
     /// Each service's inbox.
-    inbox: [Set; SERVICES.len()],
+    inbox: [Set; COUNT],
     /// The events that were published.
     published: Set,
     /// The effects that are intended and have no outcome yet.
@@ -117,7 +135,7 @@ pub struct Search {
     steps: HashMap<(usize, usize, Input), Step>,
     /// The id of each event, and who takes it.
     ids: Vec<Uuid>,
-    subscribed: Vec<[bool; SERVICES.len()]>,
+    subscribed: Vec<[bool; COUNT]>,
     /// An event type and a service that it never reaches.
     pub lost: Option<(&'static str, &'static str)>,
 }
@@ -162,9 +180,7 @@ fn function(name: &str) -> &'static Function {
 /// An event, for a function to decide, and when it happened: that is told by its type, so that a search has finitely
 /// many events.
 fn delivery(function: &'static Function, outgoing: &Outgoing) -> (Box<dyn Case>, DateTime<Utc>) {
-    let place = CATALOGUE
-        .iter()
-        .position(|known| known.name == outgoing.event_type);
+    let place = catalogue().position(|known| known.name == outgoing.event_type);
     let seconds = i64::try_from(place.unwrap()).unwrap();
     let cause = Cause {
         id: None,
@@ -213,8 +229,8 @@ impl Search {
             published = published.with(self.event(outgoing.clone()));
         }
         let start = State {
-            rows: [0; SERVICES.len()],
-            inbox: [Set::default(); SERVICES.len()],
+            rows: [0; COUNT],
+            inbox: [Set::default(); COUNT],
             published,
             pending: Set::default(),
             outcomes: Set::default(),
@@ -245,7 +261,7 @@ impl Search {
     /// Every state that may follow.
     fn next(&mut self, state: &State) -> Vec<State> {
         let mut next = Vec::new();
-        for service in 0..SERVICES.len() {
+        for service in 0..COUNT {
             for event in state.published.iter() {
                 if !self.subscribed[event][service] {
                     continue;
@@ -378,7 +394,9 @@ impl Search {
     ) -> Step {
         shared.extend(decision.state.shared);
         for outgoing in &decision.events {
-            assert_eq!(outgoing.service, SERVICES[service], "{outgoing:?}");
+            let published = function(SERVICES[service]).publishes();
+            let known = |name| published.iter().any(|known| known.name == name);
+            assert!(known(outgoing.event_type), "{outgoing:?}");
         }
         Step {
             rows: self.rows.number((Some(decision.state.own), shared)),
@@ -555,7 +573,8 @@ pub fn with_cancellation(order: Order) -> [Outgoing; 2] {
 pub fn view_of(events: &[&Outgoing]) -> (OrderView, Vec<Outgoing>) {
     let mut loaded = Loaded::default();
     let mut published = Vec::new();
-    for outgoing in events {
+    let taken = |event: &&&Outgoing| function("orders").rule(event.event_type).is_ok();
+    for outgoing in events.iter().filter(taken) {
         let (note, time) = delivery(function("orders"), outgoing);
         let id = outgoing.id().to_string();
         let context = Context {

@@ -25,6 +25,7 @@ use orderflow::{
     effects::Simulated,
     engine::{Clock, EffectError, Effects, Engine, SystemClock},
     events::{OrderId, ReasonCode, samples, short_name},
+    functions::event_named,
     handler,
     publish::{BatchingPublisher, Credential, EventGridPublisher},
     sales::{Catalog, Effect, Outcome},
@@ -431,7 +432,7 @@ pub fn sample(event_type: &str) -> Value {
 
 /// A sample event about an order.
 pub fn sample_of(event_type: &str, order_id: OrderId) -> Value {
-    let event = samples::event(event_type, order_id).unwrap();
+    let event = samples::event(event_named(event_type).unwrap(), order_id);
     serde_json::from_slice(&cloud_event::to_json(&event)).unwrap()
 }
 
