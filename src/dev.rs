@@ -78,6 +78,16 @@ pub struct TimerFunction {
     pub every: Duration,
 }
 
+/// How the local Event Grid delivers.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryOptions {
+    /// A file of event subscriptions: an object of ARM properties by name, or a compiled ARM template. Without it there is
+    /// one subscription for each function, to the types that it takes.
+    pub subscriptions: Option<PathBuf>,
+    /// How long after the last attempt a dead letter is written. Without it Azure's five minutes, divided by the speed.
+    pub dead_letter_hold: Option<Duration>,
+}
+
 /// How to run the whole application.
 #[derive(Debug, Clone)]
 pub struct DevOptions {
@@ -92,6 +102,8 @@ pub struct DevOptions {
     pub speed: f64,
     /// Shows only what went wrong.
     pub quiet: bool,
+    /// How events are delivered.
+    pub delivery: DeliveryOptions,
     /// Opens the grid's address in a browser.
     pub open: bool,
     /// The handler publishes with tokens of the grid's identity endpoint, as in Azure, and not with the access key.
@@ -126,6 +138,8 @@ pub struct GridOptions {
     pub speed: f64,
     /// Shows only what went wrong.
     pub quiet: bool,
+    /// How events are delivered.
+    pub delivery: DeliveryOptions,
     /// The functions that take events.
     pub subscriptions: Vec<Subscription>,
 }
@@ -175,6 +189,7 @@ impl Dev {
             grid_listener,
             &folder,
             &options.subscriptions,
+            &options.delivery,
             speed,
             terminal.clone(),
         )?;
@@ -309,6 +324,7 @@ impl LocalGrid {
             listener,
             &folder,
             &options.subscriptions,
+            &options.delivery,
             speed,
             terminal.clone(),
         )?;

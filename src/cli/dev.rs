@@ -4,7 +4,9 @@ use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use crate::{
     config::Secret,
-    dev::{self, DevOptions, GridOptions, HttpFunction, Subscription, TimerFunction},
+    dev::{
+        self, DeliveryOptions, DevOptions, GridOptions, HttpFunction, Subscription, TimerFunction,
+    },
     functions::{EVENT_BINDING, FUNCTIONS, TIMER_BINDING, Trigger},
 };
 
@@ -29,9 +31,34 @@ struct Common {
     #[arg(long, value_name = "N", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
 
+    #[command(flatten)]
+    delivery: Delivery,
+
     /// Show only what went wrong
     #[arg(long)]
     quiet: bool,
+}
+
+/// How the local Event Grid delivers.
+#[derive(Debug, clap::Args)]
+struct Delivery {
+    /// Event subscriptions: a JSON file of `{"NAME": {properties as in ARM}}`, or an ARM template as `az bicep build`
+    /// writes it [default: one for each function, to the types that it takes]
+    #[arg(long, value_name = "FILE")]
+    subscriptions: Option<PathBuf>,
+
+    /// How long after the last attempt a dead letter is written [default: Azure's 300, divided by the speed]
+    #[arg(long, value_name = "SECONDS")]
+    dead_letter_hold: Option<u64>,
+}
+
+impl From<Delivery> for DeliveryOptions {
+    fn from(delivery: Delivery) -> Self {
+        Self {
+            subscriptions: delivery.subscriptions,
+            dead_letter_hold: delivery.dead_letter_hold.map(Duration::from_secs),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +135,7 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         data,
         speed: common.speed,
         quiet: common.quiet,
+        delivery: common.delivery.into(),
         open,
         managed_identity,
         handler,
@@ -135,6 +163,7 @@ pub(super) async fn run_grid(command: Grid) -> Result<(), String> {
         data: common.data,
         speed: common.speed,
         quiet: common.quiet,
+        delivery: common.delivery.into(),
         subscriptions: subscriptions(),
     };
     dev::run_grid(options, super::stop_signal()?)

@@ -49,6 +49,14 @@ pub enum DevError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The file of event subscriptions cannot be read or says something that the local grid does not do.
+    #[error("cannot use the event subscriptions in {}: {problem}", file.display())]
+    Subscriptions {
+        /// The file given with --subscriptions.
+        file: PathBuf,
+        /// Which member of it, and what is wrong there.
+        problem: String,
+    },
     /// The grid's own database failed.
     #[error("the local Event Grid cannot keep its events: {0}")]
     Store(#[from] StoreError),

@@ -8,12 +8,16 @@
 
 mod admission;
 mod authentication;
+mod batching;
 mod dead_letters;
 mod delivery;
+mod delivery_properties;
+mod filters;
 mod retry;
 mod store;
+mod subscriptions;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -42,11 +46,14 @@ use self::{
     admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit},
     authentication::{Gate, identity_routes},
     dead_letters::DeadLetters,
-    delivery::{Due, EventSubscription, HeldText, Means},
+    delivery::{Delivery, Due, HeldText, Means},
+    filters::{Filter, FilteredEvent},
+    retry::DEAD_LETTER_HOLD,
     store::{EventQuery, GridStore},
+    subscriptions::EventSubscription,
 };
 use super::{
-    DevError, Subscription,
+    DeliveryOptions, DevError, Subscription,
     ambient::now,
     body::{self, BodyError},
     client,
@@ -72,8 +79,9 @@ const SHOWN_AT_MOST: u32 = 1_000;
 pub(super) struct Grid {
     listener: TcpListener,
     topic: Arc<Topic>,
-    arrivals: Vec<(&'static str, UnboundedReceiver<Due>)>,
+    arrivals: Vec<(EventSubscription, UnboundedReceiver<Due>)>,
     speed: Speed,
+    dead_letter_hold: Duration,
 }
 
 /// What the HTTP side works with.
@@ -83,8 +91,8 @@ struct Topic {
     store: GridStore,
     dead_letters: DeadLetters,
     terminal: Terminal,
-    /// Which functions take events of a type.
-    takers: HashMap<&'static str, Vec<&'static str>>,
+    /// What each subscription takes.
+    filters: Vec<(&'static str, Filter)>,
     subscriptions: HashMap<&'static str, UnboundedSender<Due>>,
     held_bytes: Arc<Semaphore>,
 }
@@ -94,30 +102,30 @@ impl Grid {
     pub(super) fn open(
         listener: TcpListener,
         folder: &DataFolder,
-        subscriptions: &[Subscription],
+        functions: &[Subscription],
+        options: &DeliveryOptions,
         speed: Speed,
         terminal: Terminal,
     ) -> Result<Self, DevError> {
-        let mut takers: HashMap<_, Vec<_>> = HashMap::new();
+        let subscriptions = match &options.subscriptions {
+            Some(file) => subscriptions::read(file, functions)?,
+            None => subscriptions::of_functions(functions),
+        };
+        let mut filters = Vec::new();
         let mut senders = HashMap::new();
         let mut arrivals = Vec::new();
         for subscription in subscriptions {
-            for event_type in &subscription.event_types {
-                let functions = takers.entry(*event_type).or_default();
-                if !functions.contains(&subscription.function) {
-                    functions.push(subscription.function);
-                }
-            }
             let (sender, receiver) = unbounded_channel();
-            senders.insert(subscription.function, sender);
-            arrivals.push((subscription.function, receiver));
+            filters.push((subscription.name, subscription.filter.clone()));
+            senders.insert(subscription.name, sender);
+            arrivals.push((subscription, receiver));
         }
         let topic = Topic {
             gate: Arc::new(Gate::new()),
             store: GridStore::open(&folder.grid_database())?,
             dead_letters: DeadLetters::new(folder.dead_letters()),
             terminal,
-            takers,
+            filters,
             subscriptions: senders,
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
         };
@@ -126,6 +134,9 @@ impl Grid {
             topic: Arc::new(topic),
             arrivals,
             speed,
+            dead_letter_hold: options
+                .dead_letter_hold
+                .unwrap_or_else(|| speed.shorten(DEAD_LETTER_HOLD)),
         })
     }
 
@@ -146,15 +157,16 @@ impl Grid {
             client: client::loopback()?,
             store: self.topic.store.clone(),
             dead_letters: self.topic.dead_letters.clone(),
+            dead_letter_hold: self.dead_letter_hold,
             speed: self.speed,
             terminal: self.topic.terminal.clone(),
         };
         self.topic.take_up().await?;
         let share = (UNDER_WAY / self.arrivals.len().max(1)).max(1);
         let mut deliveries = JoinSet::new();
-        for (function, arrivals) in self.arrivals {
-            let subscription = EventSubscription::new(function, deliver_to, means.clone());
-            deliveries.spawn(subscription.run(arrivals, share, deliver_until.clone()));
+        for (subscription, arrivals) in self.arrivals {
+            let delivery = Delivery::new(subscription, deliver_to, means.clone());
+            deliveries.spawn(delivery.run(arrivals, share, deliver_until.clone()));
         }
         let (stopper, stop) = stop::channel();
         let until_over = async {
@@ -198,11 +210,7 @@ impl Topic {
 
     async fn accept(&self, events: Vec<AdmittedEvent>) -> Result<(), Refusal> {
         let routed = events.into_iter().map(|event| {
-            let takers = self
-                .takers
-                .get(event.event_type.as_str())
-                .cloned()
-                .unwrap_or_default();
+            let takers = self.takers(&event);
             (event, takers)
         });
         let routed: Arc<Vec<_>> = Arc::new(routed.collect());
@@ -227,12 +235,22 @@ impl Topic {
                     accepted_at,
                     Arc::clone(&label),
                     takers.len(),
+                    event.text.len(),
                     text.clone(),
                 );
                 self.hand_over(function, due);
             }
         }
         Ok(())
+    }
+
+    /// The subscriptions that take the event.
+    fn takers(&self, event: &AdmittedEvent) -> Vec<&'static str> {
+        let event = FilteredEvent::new(&event.event_type, event.subject.as_deref(), &event.text);
+        self.filters
+            .iter()
+            .filter_map(|(name, filter)| filter.takes(&event).then_some(*name))
+            .collect()
     }
 
     fn hand_over(&self, function: &str, due: Due) {

@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use orderflow::dev::{DevError, GridOptions, LocalGrid, Subscription};
+use orderflow::dev::{DeliveryOptions, DevError, GridOptions, LocalGrid, Subscription};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -30,7 +30,7 @@ const BATCH: &str = "application/cloudevents-batch+json";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An event as a publisher would not write it, so that a rebuilt one would differ.
-fn odd_event(id: &str, event_type: &str) -> String {
+pub(crate) fn odd_event(id: &str, event_type: &str) -> String {
     format!(
         r#"{{ "type":"{event_type}","id" : "{id}","specversion":"1.0","subject":"orders/o-{id}","data":{{"b":1.0e0,"a":"ä"}},"traceparent":"00-1","source":"/sales/orders"}}"#
     )
@@ -38,14 +38,14 @@ fn odd_event(id: &str, event_type: &str) -> String {
 
 /// One request that a function got.
 #[derive(Debug, Clone)]
-struct Delivery {
-    query: String,
-    headers: HeaderMap,
-    body: String,
+pub(crate) struct Delivery {
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Delivery {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .unwrap_or_else(|| panic!("no header {name}"))
@@ -56,7 +56,7 @@ impl Delivery {
 
 /// Stands in for the host: consents, records what is delivered and answers as told.
 #[derive(Default)]
-struct Endpoint {
+pub(crate) struct Endpoint {
     refuses: AtomicBool,
     asked: AtomicUsize,
     /// The answers to come; then 202.
@@ -67,7 +67,7 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    async fn start() -> (Arc<Self>, String) {
+    pub(crate) async fn start() -> (Arc<Self>, String) {
         let endpoint = Arc::new(Self::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -78,11 +78,11 @@ impl Endpoint {
         (endpoint, address)
     }
 
-    fn deliveries(&self) -> Vec<Delivery> {
+    pub(crate) fn deliveries(&self) -> Vec<Delivery> {
         self.deliveries.lock().unwrap().clone()
     }
 
-    fn will_answer(&self, answers: &[u16]) {
+    pub(crate) fn will_answer(&self, answers: &[u16]) {
         self.answers.lock().unwrap().extend(answers);
     }
 }
@@ -129,15 +129,15 @@ async fn answer(
 }
 
 /// A running grid.
-struct Grid {
-    address: String,
+pub(crate) struct Grid {
+    pub(crate) address: String,
     key: String,
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), DevError>>,
 }
 
-fn options(data: &Path, deliver_to: &str, speed: f64) -> GridOptions {
+pub(crate) fn options(data: &Path, deliver_to: &str, speed: f64) -> GridOptions {
     let subscription = |function, event_types| Subscription {
         function,
         binding: "event",
@@ -149,6 +149,10 @@ fn options(data: &Path, deliver_to: &str, speed: f64) -> GridOptions {
         data: data.to_path_buf(),
         speed,
         quiet: true,
+        delivery: DeliveryOptions {
+            dead_letter_hold: Some(Duration::ZERO),
+            ..DeliveryOptions::default()
+        },
         subscriptions: vec![
             subscription("billing", vec!["Sales.OrderPlaced"]),
             subscription("orders", vec!["Sales.OrderPlaced", "Sales.OrderCompleted"]),
@@ -158,9 +162,11 @@ fn options(data: &Path, deliver_to: &str, speed: f64) -> GridOptions {
 
 impl Grid {
     async fn start(data: &Path, deliver_to: &str, speed: f64) -> Self {
-        let grid = LocalGrid::bind(options(data, deliver_to, speed))
-            .await
-            .unwrap();
+        Self::start_with(options(data, deliver_to, speed)).await
+    }
+
+    pub(crate) async fn start_with(options: GridOptions) -> Self {
+        let grid = LocalGrid::bind(options).await.unwrap();
         let address = grid.grid_address().to_owned();
         let key = orderflow::dev::DEVELOPMENT_KEY.to_owned();
         let (stop, stopped) = oneshot::channel();
@@ -176,7 +182,12 @@ impl Grid {
         }
     }
 
-    async fn publish_with(&self, content_type: &str, key: &str, body: String) -> (u16, Value) {
+    pub(crate) async fn publish_with(
+        &self,
+        content_type: &str,
+        key: &str,
+        body: String,
+    ) -> (u16, Value) {
         let request = self.client.post(format!(
             "{}/api/events?api-version=2018-01-01",
             self.address
@@ -190,12 +201,12 @@ impl Grid {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    async fn publish(&self, event: &str) {
+    pub(crate) async fn publish(&self, event: &str) {
         let (status, body) = self.publish_with(ONE, &self.key, event.to_owned()).await;
         assert_eq!((status, body), (200, Value::Null));
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let answer = self
             .client
             .get(format!("{}{path}", self.address))
@@ -206,7 +217,7 @@ impl Grid {
         serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
     }
 
-    async fn until_idle(&self) {
+    pub(crate) async fn until_idle(&self) {
         let started = Instant::now();
         while self.get("/idle").await["pending"] != 0 {
             assert!(
@@ -218,19 +229,19 @@ impl Grid {
         }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.running.await.unwrap().unwrap();
     }
 
     /// Ends the grid as a kill would: in the middle of whatever it does.
-    async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.running.abort();
         assert!(self.running.await.unwrap_err().is_cancelled());
     }
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "in vain: {what}");

@@ -149,6 +149,7 @@ fn options(folder: &Path) -> DevOptions {
         data: folder.join("data"),
         speed: 1_000.0,
         quiet: true,
+        delivery: orderflow::dev::DeliveryOptions::default(),
         open: false,
         managed_identity: false,
         handler: std::env::current_exe().unwrap(),

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 /// The waits after the first, second, … failed attempt. Every later one is [`LAST_WAIT`].
 const WAITS: [Duration; 9] = [
     Duration::from_secs(10),
@@ -20,15 +22,25 @@ const WAITS: [Duration; 9] = [
 /// The wait once [`WAITS`] is used up.
 const LAST_WAIT: Duration = hours(12);
 
-/// After so many attempts an event is dead-lettered.
-const MAXIMUM_ATTEMPTS: u32 = 30;
+/// The most attempts that a subscription may have, and how many it has unless it says otherwise.
+const MOST_ATTEMPTS: u32 = 30;
 
-/// So long after it was accepted, an event is dead-lettered.
-const TIME_TO_LIVE: Duration = hours(24);
+/// The longest life of an event, in minutes, and how long it is unless a subscription says otherwise.
+const LONGEST_LIFE: u32 = 24 * 60;
 
 /// At most this part of a wait is added to it at random, lest many events come back at the same moment.
 /// Event Grid does not publish its own number.
 const JITTER: f64 = 0.1;
+
+const BAD_REQUEST: &str = "UndeliverableDueToHttpBadRequest";
+const UNAUTHORIZED: &str = "UndeliverableDueToHttpUnauthorized";
+const FORBIDDEN: &str = "UndeliverableDueToHttpForbidden";
+const PAYLOAD_TOO_LARGE: &str = "UndeliverableDueToHttpPayloadTooLarge";
+const ATTEMPTS_EXCEEDED: &str = "MaxDeliveryAttemptsExceeded";
+const LIFE_EXCEEDED: &str = "TimeToLiveExceeded";
+
+/// How long after the last attempt a dead letter is written.
+pub(super) const DEAD_LETTER_HOLD: Duration = minutes(5);
 
 const fn minutes(number: u64) -> Duration {
     Duration::from_secs(number * 60)
@@ -36,6 +48,57 @@ const fn minutes(number: u64) -> Duration {
 
 const fn hours(number: u64) -> Duration {
     minutes(number * 60)
+}
+
+/// When a subscription gives up. Read in the shape that ARM has for it (`retryPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenPolicy")]
+pub(super) struct RetryPolicy {
+    /// After so many attempts.
+    pub(super) maximum_attempts: u32,
+    /// So long after the event was accepted.
+    pub(super) time_to_live: Duration,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WrittenPolicy {
+    max_delivery_attempts: Option<u32>,
+    event_time_to_live_in_minutes: Option<u32>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            maximum_attempts: MOST_ATTEMPTS,
+            time_to_live: minutes(u64::from(LONGEST_LIFE)),
+        }
+    }
+}
+
+impl TryFrom<WrittenPolicy> for RetryPolicy {
+    type Error = String;
+
+    fn try_from(written: WrittenPolicy) -> Result<Self, String> {
+        let within = |member, value: Option<u32>, most| match value.unwrap_or(most) {
+            value if (1..=most).contains(&value) => Ok(value),
+            value => Err(format!("{member} must be from 1 to {most}, it is {value}")),
+        };
+        let attempts = within(
+            "maxDeliveryAttempts",
+            written.max_delivery_attempts,
+            MOST_ATTEMPTS,
+        )?;
+        let life = within(
+            "eventTimeToLiveInMinutes",
+            written.event_time_to_live_in_minutes,
+            LONGEST_LIFE,
+        )?;
+        Ok(Self {
+            maximum_attempts: attempts,
+            time_to_live: minutes(life.into()),
+        })
+    }
 }
 
 /// How one attempt ended.
@@ -88,13 +151,32 @@ impl Outcome {
         }
     }
 
+    /// What was recorded as this status and word.
+    pub(super) fn recorded(status: Option<u16>, name: &str) -> Self {
+        match status {
+            Some(status) => Self::Status(status),
+            None if name == Self::TimedOut.name() => Self::TimedOut,
+            None => Self::Unreachable,
+        }
+    }
+
+    /// How long an endpoint that keeps answering like this is left alone. Nothing if the outcome tells about the event alone.
+    pub(super) fn probation(self) -> Option<Duration> {
+        match self {
+            Self::Status(408 | 429 | 500..=599) | Self::TimedOut => Some(Duration::from_secs(10)),
+            Self::Unreachable => Some(Duration::from_secs(30)),
+            Self::Status(401 | 403 | 404) => Some(minutes(5)),
+            Self::Status(_) => None,
+        }
+    }
+
     /// Why there is no further attempt after this outcome, where that is so.
     fn final_reason(self) -> Option<&'static str> {
         match self {
-            Self::Status(400) => Some("UndeliverableDueToHttpBadRequest"),
-            Self::Status(401) => Some("UndeliverableDueToHttpUnauthorized"),
-            Self::Status(403) => Some("UndeliverableDueToHttpForbidden"),
-            Self::Status(413) => Some("UndeliverableDueToHttpPayloadTooLarge"),
+            Self::Status(400) => Some(BAD_REQUEST),
+            Self::Status(401) => Some(UNAUTHORIZED),
+            Self::Status(403) => Some(FORBIDDEN),
+            Self::Status(413) => Some(PAYLOAD_TOO_LARGE),
             Self::Status(_) | Self::TimedOut | Self::Unreachable => None,
         }
     }
@@ -109,16 +191,35 @@ pub(super) enum Next {
     DeadLetter(&'static str),
 }
 
-/// What happens after the failed attempt with this number (from 1) to an event of this age.
+/// The reason that was recorded as this word.
+pub(super) fn recorded_reason(word: &str) -> &'static str {
+    let reasons = [
+        BAD_REQUEST,
+        UNAUTHORIZED,
+        FORBIDDEN,
+        PAYLOAD_TOO_LARGE,
+        LIFE_EXCEEDED,
+    ];
+    let known = reasons.into_iter().find(|reason| *reason == word);
+    known.unwrap_or(ATTEMPTS_EXCEEDED)
+}
+
+/// What happens under this policy to an event of this age after the failed attempt with this number (from 1).
 ///
 /// `jitter` is between 0 and 1 and decides how much is added to the wait. An event whose next attempt would come after its
 /// end of life is given up now, since nothing could happen to it in between.
-pub(super) fn after_failure(attempt: u32, outcome: Outcome, age: Duration, jitter: f64) -> Next {
+pub(super) fn after_failure(
+    policy: RetryPolicy,
+    attempt: u32,
+    outcome: Outcome,
+    age: Duration,
+    jitter: f64,
+) -> Next {
     if let Some(reason) = outcome.final_reason() {
         return Next::DeadLetter(reason);
     }
-    if attempt >= MAXIMUM_ATTEMPTS {
-        return Next::DeadLetter("MaxDeliveryAttemptsExceeded");
+    if attempt >= policy.maximum_attempts {
+        return Next::DeadLetter(ATTEMPTS_EXCEEDED);
     }
     let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
     let wait = WAITS
@@ -127,8 +228,8 @@ pub(super) fn after_failure(attempt: u32, outcome: Outcome, age: Duration, jitte
         .unwrap_or(LAST_WAIT)
         .max(outcome.minimum_wait());
     let wait = wait.saturating_add(wait.mul_f64(JITTER * jitter.clamp(0.0, 1.0)));
-    if age.saturating_add(wait) >= TIME_TO_LIVE {
-        return Next::DeadLetter("TimeToLiveExceeded");
+    if age.saturating_add(wait) >= policy.time_to_live {
+        return Next::DeadLetter(LIFE_EXCEEDED);
     }
     Next::Retry(wait)
 }
@@ -163,10 +264,14 @@ mod tests {
 
     /// The waits, without jitter, of an event whose every attempt ends with `outcome`, and why it is given up.
     fn life(outcome: Outcome) -> (Vec<u64>, &'static str) {
+        life_under(RetryPolicy::default(), outcome)
+    }
+
+    fn life_under(policy: RetryPolicy, outcome: Outcome) -> (Vec<u64>, &'static str) {
         let mut waits = Vec::new();
         let mut age = Duration::ZERO;
         for attempt in 1.. {
-            match after_failure(attempt, outcome, age, 0.0) {
+            match after_failure(policy, attempt, outcome, age, 0.0) {
                 Next::Retry(wait) => {
                     waits.push(wait.as_secs());
                     age += wait;
@@ -216,21 +321,36 @@ mod tests {
     #[test]
     fn attempts_have_a_maximum() {
         assert!(matches!(
-            after_failure(29, BUSY, Duration::ZERO, 0.0),
+            after_failure(RetryPolicy::default(), 29, BUSY, Duration::ZERO, 0.0),
             Next::Retry(_)
         ));
         assert_eq!(
-            after_failure(30, BUSY, Duration::ZERO, 0.0),
+            after_failure(RetryPolicy::default(), 30, BUSY, Duration::ZERO, 0.0),
             Next::DeadLetter("MaxDeliveryAttemptsExceeded")
         );
     }
 
     #[test]
+    fn a_subscription_may_give_up_sooner() {
+        let policy = |written| serde_json::from_str::<RetryPolicy>(written).unwrap();
+        assert_eq!(policy("{}"), RetryPolicy::default());
+        assert_eq!(
+            life_under(policy(r#"{"maxDeliveryAttempts": 3}"#), BUSY),
+            (vec![10, 30], "MaxDeliveryAttemptsExceeded")
+        );
+        assert_eq!(
+            life_under(policy(r#"{"eventTimeToLiveInMinutes": 2}"#), BUSY),
+            (vec![10, 30, 60], "TimeToLiveExceeded")
+        );
+    }
+
+    #[test]
     fn jitter_adds_at_most_a_tenth() {
-        let wait = |jitter| match after_failure(1, BUSY, Duration::ZERO, jitter) {
-            Next::Retry(wait) => wait,
-            Next::DeadLetter(reason) => panic!("{reason}"),
-        };
+        let wait =
+            |jitter| match after_failure(RetryPolicy::default(), 1, BUSY, Duration::ZERO, jitter) {
+                Next::Retry(wait) => wait,
+                Next::DeadLetter(reason) => panic!("{reason}"),
+            };
         assert_eq!(wait(0.0), Duration::from_secs(10));
         assert_eq!(wait(0.5), Duration::from_millis(10_500));
         assert_eq!(wait(1.0), Duration::from_secs(11));

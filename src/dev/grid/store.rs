@@ -14,7 +14,10 @@ use serde_json::value::RawValue;
 
 pub use self::worker::StoreError;
 use self::worker::Worker;
-use super::{admission::AdmittedEvent, retry::Outcome};
+use super::{
+    admission::AdmittedEvent,
+    retry::{Outcome, recorded_reason},
+};
 
 /// How many events are kept. Older ones go once all their deliveries are over.
 const KEPT_EVENTS: i64 = 10_000;
@@ -57,6 +60,13 @@ const SCHEMA: &str = "
         primary key (event, subscription, attempt),
         foreign key (event, subscription) references delivery (event, subscription) on delete cascade
     ) without rowid;
+    create table if not exists condemned (
+        event integer not null,
+        subscription text not null,
+        reason text not null,
+        primary key (event, subscription),
+        foreign key (event, subscription) references delivery (event, subscription) on delete cascade
+    ) without rowid;
 ";
 
 /// A delivery that is not over.
@@ -69,6 +79,20 @@ pub(super) struct PendingDelivery {
     pub(super) accepted_at: DateTime<Utc>,
     pub(super) event_type: String,
     pub(super) subject: Option<String>,
+    /// The size of the event's text.
+    pub(super) bytes: usize,
+    /// Set once there are no more attempts.
+    pub(super) condemned: Option<Condemned>,
+}
+
+/// Why an event was given up, for its dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Condemned {
+    pub(super) reason: &'static str,
+    pub(super) outcome: Outcome,
+    /// What came instead of success, in words.
+    pub(super) problem: String,
+    pub(super) last_attempt_at: DateTime<Utc>,
 }
 
 /// One attempt at a delivery, and where it leaves the delivery.
@@ -89,7 +113,13 @@ pub(super) struct Attempt {
 pub(super) enum Leaves {
     Delivered,
     Pending(DateTime<Utc>),
-    DeadLettered,
+    /// Given up. Its dead letter is to be written at this time; until then the delivery is not over.
+    Condemned {
+        reason: &'static str,
+        letter_at: DateTime<Utc>,
+    },
+    /// Given up without a dead letter.
+    Dropped,
 }
 
 /// Which events to show. They come in the order in which they were accepted.
@@ -117,7 +147,7 @@ pub(super) struct ShownEvent {
 #[serde(rename_all = "camelCase")]
 struct ShownDelivery {
     function: String,
-    /// `pending`, `delivered` or `deadLettered`.
+    /// `pending`, `delivered`, `deadLettered` or `dropped`.
     state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<DateTime<Utc>>,
@@ -174,6 +204,17 @@ impl GridStore {
     pub(super) async fn record(&self, attempt: Attempt) -> Result<(), StoreError> {
         self.writer
             .run(move |connection| record(connection, &attempt))
+            .await
+    }
+
+    /// Keeps that a dead letter is in its folder.
+    pub(super) async fn letter_written(
+        &self,
+        event: i64,
+        subscription: &'static str,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| letter_written(connection, event, subscription))
             .await
     }
 
@@ -256,9 +297,10 @@ fn prune(connection: &Connection, newest: i64) -> rusqlite::Result<()> {
 
 fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
     let (state, next_at) = match attempt.leaves {
+        Leaves::Condemned { letter_at, .. } => ("pending", Some(letter_at.timestamp_millis())),
         Leaves::Delivered => ("delivered", None),
         Leaves::Pending(next_at) => ("pending", Some(next_at.timestamp_millis())),
-        Leaves::DeadLettered => ("deadLettered", None),
+        Leaves::Dropped => ("dropped", None),
     };
     let milliseconds = i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX);
     // An attempt may be recorded a second time: when its dead letter could not be written it is made again.
@@ -281,6 +323,25 @@ fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
             "update delivery set state = ?, attempts = ?, next_at = ? where event = ? and subscription = ?",
         )?
         .execute(params![state, attempt.number, next_at, attempt.event, attempt.subscription])?;
+    if let Leaves::Condemned { reason, .. } = attempt.leaves {
+        connection
+            .prepare_cached(
+                "insert or replace into condemned (event, subscription, reason) values (?, ?, ?)",
+            )?
+            .execute(params![attempt.event, attempt.subscription, reason])?;
+    }
+    Ok(())
+}
+
+fn letter_written(connection: &Connection, event: i64, subscription: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("delete from condemned where event = ? and subscription = ?")?
+        .execute(params![event, subscription])?;
+    connection
+        .prepare_cached(
+            "update delivery set state = 'deadLettered', next_at = null where event = ? and subscription = ?",
+        )?
+        .execute(params![event, subscription])?;
     Ok(())
 }
 
@@ -289,9 +350,13 @@ fn take_up(
     functions: &[&'static str],
 ) -> rusqlite::Result<Vec<PendingDelivery>> {
     let mut select = connection.prepare(
-        "select event, subscription, attempts, next_at, accepted_at, type, subject
+        "select delivery.event, delivery.subscription, attempts, next_at, accepted_at, type, subject,
+             octet_length(body), reason, outcome, status, at
          from delivery join event on event.number = delivery.event
-         where state = 'pending' order by event, subscription",
+         left join condemned using (event, subscription)
+         left join attempt on attempt.event = delivery.event
+             and attempt.subscription = delivery.subscription and attempt = attempts
+         where state = 'pending' order by delivery.event, delivery.subscription",
     )?;
     let pending = select
         .query_map([], pending_delivery)?
@@ -317,7 +382,22 @@ fn pending_delivery(row: &Row<'_>) -> rusqlite::Result<PendingDelivery> {
         accepted_at,
         event_type: row.get(5)?,
         subject: row.get(6)?,
+        bytes: usize::try_from(row.get::<_, u32>(7)?).unwrap_or(usize::MAX),
+        condemned: condemned(row)?,
     })
+}
+
+fn condemned(row: &Row<'_>) -> rusqlite::Result<Option<Condemned>> {
+    let Some(reason) = row.get::<_, Option<String>>(8)? else {
+        return Ok(None);
+    };
+    let outcome = Outcome::recorded(row.get(10)?, &row.get::<_, String>(9)?);
+    Ok(Some(Condemned {
+        reason: recorded_reason(&reason),
+        outcome,
+        problem: outcome.name().to_owned(),
+        last_attempt_at: time(row.get(11)?),
+    }))
 }
 
 fn time(milliseconds: i64) -> DateTime<Utc> {

@@ -1,0 +1,93 @@
+//! One request to the endpoint, as Event Grid makes it.
+
+use reqwest::header::CONTENT_TYPE;
+
+use super::{ANSWER, Delivery, Due};
+use crate::dev::{
+    client::describe,
+    grid::{retry::Outcome, subscriptions::Destination},
+};
+
+/// How much of an answer's text is shown.
+const SHOWN_TEXT: usize = 300;
+
+/// An event and its text, byte for byte as it was accepted.
+pub(super) type Loaded = (Due, std::sync::Arc<str>);
+
+impl Delivery {
+    /// Posts the events; returns how it ended and, for people, in words.
+    pub(super) async fn post(&self, events: &[Loaded]) -> (Outcome, String) {
+        let texts = events.iter().map(|(_, text)| &**text);
+        let (content_type, body) = if self.subscription.batching.is_some() {
+            let texts: Vec<_> = texts.clone().collect();
+            let body = format!("[{}]", texts.join(","));
+            ("application/cloudevents-batch+json; charset=utf-8", body)
+        } else {
+            let body = texts.clone().collect();
+            ("application/cloudevents+json; charset=utf-8", body)
+        };
+        let first = texts.clone().next().unwrap_or_default();
+        let count = events.iter().map(|(due, _)| due.attempt).max();
+        let request = self
+            .means
+            .client
+            .post(self.endpoint.clone())
+            .headers(self.subscription.properties.headers(first))
+            .header("aeg-event-type", "Notification")
+            .header(
+                "aeg-subscription-name",
+                self.subscription.name.to_uppercase(),
+            )
+            .header("aeg-delivery-count", count.unwrap_or(1))
+            .header("aeg-metadata-version", "1.0")
+            .header(CONTENT_TYPE, content_type)
+            .timeout(ANSWER)
+            .body(body);
+        match request.send().await {
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                let outcome = Outcome::Status(status);
+                let said = if outcome.is_success() {
+                    String::new()
+                } else {
+                    beginning(answer).await
+                };
+                // What the host says before the cause is shown already.
+                let known = format!(
+                    "Exception while executing function: Functions.{}: ",
+                    self.function_name()
+                );
+                let said = said.strip_prefix(&known).unwrap_or(&said);
+                (outcome, format!("{status} {said}").trim_end().to_owned())
+            }
+            Err(error) if error.is_timeout() => (
+                Outcome::TimedOut,
+                format!("no answer within {} s", ANSWER.as_secs()),
+            ),
+            Err(error) => (Outcome::Unreachable, describe(&error)),
+        }
+    }
+
+    /// The function behind the endpoint, as far as it is known.
+    fn function_name(&self) -> &str {
+        match &self.subscription.destination {
+            Destination::Function(name) => name,
+            Destination::Webhook(_) => self.subscription.name,
+        }
+    }
+}
+
+/// The beginning of an answer's text, on one line.
+async fn beginning(mut answer: reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < SHOWN_TEXT
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.truncate(SHOWN_TEXT);
+    String::from_utf8_lossy(&bytes)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,419 @@
+//! Event subscriptions of the local Event Grid as data, over real HTTP: filters, retry policies, batches, headers, dead letters.
+
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
+
+use orderflow::dev::GridOptions;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::dev_grid::{Delivery, Endpoint, Grid, odd_event, options, until};
+
+const BATCH: &str = "application/cloudevents-batch+json";
+
+/// What a grid with these subscriptions is started with.
+fn with(folder: &Path, deliver_to: &str, subscriptions: &Value) -> GridOptions {
+    let file = folder.join("subscriptions.json");
+    std::fs::write(&file, subscriptions.to_string()).unwrap();
+    let mut options = options(&folder.join("data"), deliver_to, 1_000.0);
+    options.delivery.subscriptions = Some(file);
+    options
+}
+
+async fn start(subscriptions: &Value) -> (TempDir, Arc<Endpoint>, Grid) {
+    let folder = tempfile::tempdir().unwrap();
+    let (endpoint, address) = Endpoint::start().await;
+    let grid = Grid::start_with(with(folder.path(), &address, subscriptions)).await;
+    (folder, endpoint, grid)
+}
+
+fn to_function(name: &str, more: &Value) -> Value {
+    let mut properties =
+        json!({"resourceId": format!("/providers/Microsoft.Web/sites/app/functions/{name}")});
+    properties
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    json!({"endpointType": "AzureFunction", "properties": properties})
+}
+
+fn dead_letters() -> Value {
+    json!({"endpointType": "StorageBlob", "properties": {"resourceId": "r", "blobContainerName": "c"}})
+}
+
+fn ids(deliveries: &[Delivery], subscription: &str) -> Vec<String> {
+    let mut ids: Vec<_> = deliveries
+        .iter()
+        .filter(|delivery| delivery.header("aeg-subscription-name") == subscription)
+        .map(|delivery| {
+            let event: Value = serde_json::from_str(&delivery.body).unwrap();
+            event["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    ids.sort();
+    ids
+}
+
+/// The state of the only delivery of the only event.
+async fn only_delivery(grid: &Grid) -> Value {
+    let shown = grid.get("/events").await;
+    let deliveries = shown["events"][0]["deliveries"].as_array().unwrap();
+    assert_eq!(deliveries.len(), 1, "{shown}");
+    deliveries[0].clone()
+}
+
+#[tokio::test]
+async fn a_subscription_gets_what_its_filter_takes() {
+    let (_folder, endpoint, grid) = start(&json!({
+        "by-type": {
+            "destination": to_function("billing", &json!({})),
+            "filter": {"includedEventTypes": ["Sales.OrderPlaced"]},
+        },
+        "by-data": {
+            "destination": to_function("billing", &json!({})),
+            "filter": {
+                "subjectEndsWith": "-2",
+                "advancedFilters": [{"operatorType": "StringContains", "key": "data.a", "values": ["Ä"]}],
+            },
+        },
+        "everything": {"destination": to_function("orders", &json!({}))},
+        "nothing": {
+            "destination": to_function("orders", &json!({})),
+            "filter": {"advancedFilters": [{"operatorType": "IsNotNull", "key": "data.missing"}]},
+        },
+    }))
+    .await;
+    grid.publish(&odd_event("1", "Sales.OrderPlaced")).await;
+    grid.publish(&odd_event("2", "Any")).await;
+    grid.until_idle().await;
+    let deliveries = endpoint.deliveries();
+    assert_eq!(ids(&deliveries, "BY-TYPE"), ["1"]);
+    assert_eq!(ids(&deliveries, "BY-DATA"), ["2"]);
+    assert_eq!(ids(&deliveries, "EVERYTHING"), ["1", "2"]);
+    assert_eq!(ids(&deliveries, "NOTHING"), [""; 0]);
+    let by_data = deliveries
+        .iter()
+        .find(|delivery| delivery.header("aeg-subscription-name") == "BY-DATA");
+    assert_eq!(by_data.unwrap().query, "functionName=billing");
+    assert_eq!(by_data.unwrap().body, odd_event("2", "Any"));
+    grid.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_on_this_machine_gets_events_at_its_own_address() {
+    let (webhook, address) = Endpoint::start().await;
+    let url = format!("{address}/runtime/webhooks/eventgrid?code=key");
+    let (_folder, host, grid) = start(&json!({
+        "hook": {"destination": {"endpointType": "WebHook", "properties": {"endpointUrl": url}}},
+    }))
+    .await;
+    grid.publish(&odd_event("1", "Any")).await;
+    grid.until_idle().await;
+    assert_eq!(webhook.deliveries()[0].query, "code=key");
+    assert!(host.deliveries().is_empty());
+    grid.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_gives_up_by_its_own_policy() {
+    let policy = |letters: Option<Value>| {
+        let mut properties = json!({
+            "destination": to_function("orders", &json!({})),
+            "retryPolicy": {"maxDeliveryAttempts": 2, "eventTimeToLiveInMinutes": 1440},
+        });
+        if let Some(letters) = letters {
+            properties["deadLetterDestination"] = letters;
+        }
+        json!({"one": properties})
+    };
+    let (_folder, endpoint, grid) = start(&policy(Some(dead_letters()))).await;
+    endpoint.will_answer(&[500, 500]);
+    grid.publish(&odd_event("1", "Any")).await;
+    grid.until_idle().await;
+    assert_eq!(endpoint.deliveries().len(), 2);
+    let letters = grid.get("/deadletters").await;
+    let event = &letters["deadLetters"][0]["events"][0];
+    assert_eq!(event["deadletterreason"], "MaxDeliveryAttemptsExceeded");
+    assert_eq!(event["deliveryattempts"], 2);
+    assert_eq!(event["lastdeliveryoutcome"], "Busy");
+    assert_eq!(only_delivery(&grid).await["state"], "deadLettered");
+    grid.stop().await;
+
+    // Without a container the event is dropped.
+    let (_folder, endpoint, grid) = start(&policy(None)).await;
+    endpoint.will_answer(&[500, 500]);
+    grid.publish(&odd_event("1", "Any")).await;
+    grid.until_idle().await;
+    assert_eq!(grid.get("/deadletters").await["deadLetters"], json!([]));
+    assert_eq!(only_delivery(&grid).await["state"], "dropped");
+    grid.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_held_and_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let (endpoint, address) = Endpoint::start().await;
+    let subscriptions = json!({"one": {
+        "destination": to_function("orders", &json!({})),
+        "deadLetterDestination": dead_letters(),
+    }});
+    let held_for = |hold| {
+        let mut options = with(folder.path(), &address, &subscriptions);
+        options.delivery.dead_letter_hold = Some(hold);
+        options
+    };
+    let grid = Grid::start_with(held_for(Duration::from_secs(3))).await;
+    endpoint.will_answer(&[400]);
+    grid.publish(&odd_event("1", "Any")).await;
+    until("the event is delivered", || {
+        endpoint.deliveries().len() == 1
+    })
+    .await;
+    while only_delivery(&grid).await["attempts"] == json!([]) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(only_delivery(&grid).await["state"], "pending");
+    assert_eq!(grid.get("/deadletters").await["deadLetters"], json!([]));
+    grid.kill().await;
+
+    let grid = Grid::start_with(held_for(Duration::ZERO)).await;
+    grid.until_idle().await;
+    assert_eq!(endpoint.deliveries().len(), 1, "it is not tried again");
+    let letters = grid.get("/deadletters").await;
+    let event = &letters["deadLetters"][0]["events"][0];
+    assert_eq!(
+        event["deadletterreason"],
+        "UndeliverableDueToHttpBadRequest"
+    );
+    assert_eq!(event["lastdeliveryoutcome"], "BadRequest");
+    assert_eq!(event["deliveryattempts"], 1);
+    assert!(event["lastdeliveryattempttime"].is_string());
+    grid.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_on_probation_gets_one_request_at_a_time() {
+    let (_folder, endpoint, grid) =
+        start(&json!({"one": {"destination": to_function("orders", &json!({}))}})).await;
+    // Ten failures in a row; what comes then shows that deliveries go on.
+    endpoint.will_answer(&[503; 12]);
+    for number in 0..12 {
+        grid.publish(&odd_event(&number.to_string(), "Any")).await;
+    }
+    grid.until_idle().await;
+    let deliveries = endpoint.deliveries();
+    assert_eq!(deliveries.len(), 24);
+    let mut delivered = ids(&deliveries, "ONE");
+    delivered.dedup();
+    assert_eq!(delivered.len(), 12);
+    grid.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_is_delivered_whole_or_not_at_all() {
+    let (_folder, endpoint, grid) = start(&json!({"one": {
+        "destination": to_function("orders", &json!({"maxEventsPerBatch": 3, "preferredBatchSizeInKilobytes": 1})),
+    }}))
+    .await;
+    endpoint.will_answer(&[500]);
+    let small: Vec<_> = (0..3)
+        .map(|number| odd_event(&number.to_string(), "Any"))
+        .collect();
+    grid.publish_with(BATCH, "local-development", format!("[{}]", small.join(",")))
+        .await;
+    grid.until_idle().await;
+    let deliveries = endpoint.deliveries();
+    let whole = format!("[{}]", small.join(","));
+    let bodies: Vec<_> = deliveries
+        .iter()
+        .map(|delivery| delivery.body.as_str())
+        .collect();
+    assert_eq!(bodies, [whole.as_str(), whole.as_str()]);
+    let counts: Vec<_> = deliveries
+        .iter()
+        .map(|delivery| delivery.header("aeg-delivery-count"))
+        .collect();
+    assert_eq!(counts, ["1", "2"]);
+    assert_eq!(
+        deliveries[0].header("content-type"),
+        "application/cloudevents-batch+json; charset=utf-8"
+    );
+
+    // One event is an array as well, and one that is too large for others comes alone.
+    let large = odd_event("large", "Any").replace("\"ä\"", &format!("\"{}\"", "x".repeat(2_000)));
+    let batch = format!("[{large},{}]", small.join(","));
+    grid.publish_with(BATCH, "local-development", batch).await;
+    grid.until_idle().await;
+    let sizes: Vec<_> = endpoint.deliveries()[2..]
+        .iter()
+        .map(|delivery| {
+            serde_json::from_str::<Vec<Value>>(&delivery.body)
+                .unwrap()
+                .len()
+        })
+        .collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 4);
+    assert!(sizes.contains(&1) && sizes.contains(&3), "{sizes:?}");
+    grid.stop().await;
+}
+
+#[tokio::test]
+async fn a_delivery_carries_the_headers_of_its_subscription() {
+    let (_folder, endpoint, grid) = start(&json!({"one": {
+        "destination": to_function("orders", &json!({"deliveryAttributeMappings": [
+            {"name": "authorization", "type": "Static", "properties": {"value": "Secret s", "isSecret": true}},
+            {"name": "x-order", "type": "Dynamic", "properties": {"sourceField": "subject"}},
+            {"name": "x-b", "type": "Dynamic", "properties": {"sourceField": "data.b"}},
+            {"name": "x-absent", "type": "Dynamic", "properties": {"sourceField": "data.absent"}},
+        ]})),
+    }}))
+    .await;
+    grid.publish(&odd_event("1", "Any")).await;
+    grid.until_idle().await;
+    let deliveries = endpoint.deliveries();
+    assert_eq!(deliveries[0].header("authorization"), "Secret s");
+    assert_eq!(deliveries[0].header("x-order"), "orders/o-1");
+    assert_eq!(deliveries[0].header("x-b"), "1.0");
+    assert!(!deliveries[0].headers.contains_key("x-absent"));
+    assert_eq!(
+        deliveries[0].header("content-type"),
+        "application/cloudevents+json; charset=utf-8"
+    );
+    grid.stop().await;
+}
+
+/// What Bicep makes of a loop over the functions, as `infra/subscriptions.bicep` has it, inside of a module.
+fn template() -> Value {
+    let inner = json!({
+        "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+        "contentVersion": "1.0.0.0",
+        "parameters": {
+            "appName": {"type": "string"},
+            "topicName": {"type": "string"},
+            "filesAccountName": {"type": "string"},
+            "maximumAttempts": {"type": "int", "defaultValue": 1},
+        },
+        "variables": {"functions": {
+            "orders": {"includedEventTypes": ["Any"]},
+            "billing": {"includedEventTypes": ["Sales.OrderPlaced"]},
+        }},
+        "resources": [
+            {"type": "Microsoft.Web/sites", "name": "[parameters('appName')]", "properties": {}},
+            {
+                "copy": {"name": "subscriptions", "count": "[length(items(variables('functions')))]", "mode": "serial", "batchSize": 1},
+                "type": "Microsoft.EventGrid/topics/eventSubscriptions",
+                "apiVersion": "2025-02-15",
+                "name": "[format('{0}/{1}', parameters('topicName'), items(variables('functions'))[copyIndex()].key)]",
+                "properties": {
+                    "destination": {"endpointType": "AzureFunction", "properties": {
+                        "resourceId": "[format('{0}/functions/{1}', resourceId('Microsoft.Web/sites', parameters('appName')), items(variables('functions'))[copyIndex()].key)]",
+                    }},
+                    "eventDeliverySchema": "CloudEventSchemaV1_0",
+                    "filter": {"includedEventTypes": "[items(variables('functions'))[copyIndex()].value.includedEventTypes]"},
+                    "retryPolicy": {"maxDeliveryAttempts": "[parameters('maximumAttempts')]"},
+                    "deadLetterWithResourceIdentity": {
+                        "identity": {"type": "SystemAssigned"},
+                        "deadLetterDestination": {"endpointType": "StorageBlob", "properties": {
+                            "resourceId": "[resourceId('Microsoft.Storage/storageAccounts', parameters('filesAccountName'))]",
+                            "blobContainerName": "dead-letters",
+                        }},
+                    },
+                },
+            },
+        ],
+    });
+    json!({
+        "$schema": "https://schema.management.azure.com/schemas/2018-05-01/subscriptionDeploymentTemplate.json#",
+        "parameters": {"app": {"type": "string"}},
+        "resources": [{
+            "type": "Microsoft.Resources/deployments",
+            "name": "subscriptions",
+            "properties": {
+                "expressionEvaluationOptions": {"scope": "inner"},
+                "mode": "Incremental",
+                "parameters": {
+                    "appName": {"value": "[parameters('app')]"},
+                    "topicName": {"value": "[reference('topic').outputs.name.value]"},
+                },
+                "template": inner,
+            },
+        }],
+    })
+}
+
+#[tokio::test]
+async fn a_compiled_template_is_read_as_it_is_deployed() {
+    let (_folder, endpoint, grid) = start(&template()).await;
+    endpoint.will_answer(&[500]);
+    grid.publish(&odd_event("1", "Sales.OrderPlaced")).await;
+    grid.publish(&odd_event("2", "Any")).await;
+    grid.until_idle().await;
+    let deliveries = endpoint.deliveries();
+    assert_eq!(ids(&deliveries, "BILLING"), ["1"]);
+    assert_eq!(ids(&deliveries, "ORDERS"), ["2"]);
+    let letters = grid.get("/deadletters").await;
+    assert_eq!(
+        letters["deadLetters"][0]["events"][0]["deadletterreason"],
+        "MaxDeliveryAttemptsExceeded"
+    );
+    grid.stop().await;
+}
+
+#[test]
+fn what_the_local_grid_does_not_do_is_refused_in_one_line() {
+    let refusal = |subscriptions: &Value| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("wrong.json");
+        std::fs::write(&file, subscriptions.to_string()).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_orderflow"))
+            .args(["grid", "--grid-port", "0", "--data"])
+            .arg(folder.path().join("data"))
+            .arg("--subscriptions")
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(line.contains("wrong.json"), "{line}");
+        line
+    };
+    let queue = json!({"one": {"destination": {"endpointType": "ServiceBusQueue", "properties": {"resourceId": "r"}}}});
+    let line = refusal(&queue);
+    assert!(
+        line.contains("one: properties.destination") && line.contains("ServiceBusQueue"),
+        "{line}"
+    );
+
+    let properties = "/resources/0/properties/template/resources/1/properties";
+    for (member, value, why) in [
+        (
+            "filter",
+            json!({"subjectBeginsWith": "[parameters('topicName')]"}),
+            "the parameter `topicName`",
+        ),
+        (
+            "filter",
+            json!({"subjectBeginsWith": "[toUpper('x')]"}),
+            "toUpper() is not understood",
+        ),
+        (
+            "eventDeliverySchema",
+            json!("EventGridSchema"),
+            "EventGridSchema",
+        ),
+        (
+            "expirationTimeUtc",
+            json!("2030-01-01"),
+            "expirationTimeUtc",
+        ),
+    ] {
+        let mut template = template();
+        template.pointer_mut(properties).unwrap()[member] = value;
+        let line = refusal(&template);
+        assert!(
+            line.contains(&format!("properties.{member}")) || line.contains("properties: "),
+            "{line}"
+        );
+        assert!(line.contains(why), "{line}");
+    }
+}
