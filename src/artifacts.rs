@@ -86,14 +86,19 @@ pub fn sample_path(event_type: &str) -> PathBuf {
 
 /// The body of `POST /api/orders`.
 fn place_order() -> Artifact {
+    Artifact {
+        path: PathBuf::from("samples/place-order.json"),
+        content: order_to_place(),
+    }
+}
+
+/// The sample order as `POST /api/orders` takes it.
+pub fn order_to_place() -> String {
     let mut order = json!(samples::order(samples::ORDER_ID));
     if let Some(fields) = order.as_object_mut() {
         fields.remove("orderId");
     }
-    Artifact {
-        path: PathBuf::from("samples/place-order.json"),
-        content: pretty(&order),
-    }
+    pretty(&order)
 }
 
 /// The event subscriptions of the topic: one for each function, by event type.

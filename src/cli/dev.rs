@@ -3,8 +3,10 @@
 use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use crate::{
+    artifacts, cloud_event,
     config::Secret,
-    dev::{self, DevOptions, GridOptions, HttpFunction, Subscription, TimerFunction},
+    dev::{self, DevOptions, GridOptions, HttpFunction, Samples, Subscription, TimerFunction},
+    events::{CATALOGUE, samples},
     functions::{EVENT_BINDING, FUNCTIONS, TIMER_BINDING, Trigger},
 };
 
@@ -114,6 +116,7 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         handler_arguments: ["serve", "--stop-with-stdin"].map(str::to_owned).to_vec(),
         function_timeout: FUNCTION_TIMEOUT,
         subscriptions: subscriptions(),
+        samples: sendable(),
         http_functions: http_functions(),
         timers: timers(),
         environment: vec![("STORE_URL".to_owned(), store)],
@@ -136,6 +139,7 @@ pub(super) async fn run_grid(command: Grid) -> Result<(), String> {
         speed: common.speed,
         quiet: common.quiet,
         subscriptions: subscriptions(),
+        samples: sendable(),
     };
     dev::run_grid(options, super::stop_signal()?)
         .await
@@ -152,6 +156,23 @@ fn subscriptions() -> Vec<Subscription> {
         event_types: function.event_types().collect(),
     };
     subscribing.map(subscription).collect()
+}
+
+/// What the page offers to send.
+fn sendable() -> Samples {
+    let event = |name: &str| {
+        let event = samples::event(name, samples::ORDER_ID)?;
+        let json = String::from_utf8(cloud_event::to_json(&event)).ok()?;
+        Some((name.to_owned(), json))
+    };
+    Samples {
+        events: CATALOGUE
+            .iter()
+            .filter_map(|known| event(known.name))
+            .collect(),
+        order_id: samples::ORDER_ID.to_string(),
+        order: artifacts::order_to_place(),
+    }
 }
 
 fn http_functions() -> Vec<HttpFunction> {

@@ -10,6 +10,7 @@ mod admission;
 mod authentication;
 mod dead_letters;
 mod delivery;
+mod replay;
 mod retry;
 mod store;
 
@@ -19,15 +20,16 @@ use axum::{
     Router,
     extract::{Query, Request, State},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
     net::TcpListener,
     sync::{
-        Semaphore,
+        Mutex, Semaphore,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
@@ -46,13 +48,14 @@ use self::{
     store::{EventQuery, GridStore},
 };
 use super::{
-    DevError, Subscription,
+    DevError, Samples, Subscription,
     ambient::now,
     body::{self, BodyError},
     client,
     data_folder::DataFolder,
     json::Json,
     listening,
+    page::{self, Page},
     stop::{self, Stop},
     terminal::{EventLabel, EventReport, Happening, Terminal},
 };
@@ -74,6 +77,8 @@ pub(super) struct Grid {
     topic: Arc<Topic>,
     arrivals: Vec<(&'static str, UnboundedReceiver<Due>)>,
     speed: Speed,
+    functions: Vec<Subscription>,
+    samples: Samples,
 }
 
 /// What the HTTP side works with.
@@ -87,6 +92,8 @@ struct Topic {
     takers: HashMap<&'static str, Vec<&'static str>>,
     subscriptions: HashMap<&'static str, UnboundedSender<Due>>,
     held_bytes: Arc<Semaphore>,
+    /// One replay at a time: a letter clicked twice is replayed once.
+    replaying: Mutex<()>,
 }
 
 impl Grid {
@@ -96,6 +103,7 @@ impl Grid {
         folder: &DataFolder,
         subscriptions: &[Subscription],
         speed: Speed,
+        samples: Samples,
         terminal: Terminal,
     ) -> Result<Self, DevError> {
         let mut takers: HashMap<_, Vec<_>> = HashMap::new();
@@ -120,12 +128,15 @@ impl Grid {
             takers,
             subscriptions: senders,
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
+            replaying: Mutex::new(()),
         };
         Ok(Self {
             listener,
             topic: Arc::new(topic),
             arrivals,
             speed,
+            functions: subscriptions.to_vec(),
+            samples,
         })
     }
 
@@ -157,6 +168,14 @@ impl Grid {
             deliveries.spawn(subscription.run(arrivals, share, deliver_until.clone()));
         }
         let (stopper, stop) = stop::channel();
+        let page = Page::new(
+            listening::address(&self.listener)?,
+            deliver_to.clone(),
+            &self.functions,
+            self.samples,
+            self.topic.terminal.clone(),
+            stop.clone(),
+        )?;
         let until_over = async {
             deliver_until.requested().await;
             let over = async { while deliveries.join_next().await.is_some() {} };
@@ -167,7 +186,7 @@ impl Grid {
             Ok(())
         };
         tokio::try_join!(
-            listening::serve(self.listener, router(self.topic), stop),
+            listening::serve(self.listener, router(self.topic, page), stop),
             until_over
         )?;
         Ok(())
@@ -205,20 +224,33 @@ impl Topic {
                 .unwrap_or_default();
             (event, takers)
         });
-        let routed: Arc<Vec<_>> = Arc::new(routed.collect());
+        self.keep_and_deliver(routed.collect()).await
+    }
+
+    /// Keeps events and hands them over to the functions named beside them.
+    async fn keep_and_deliver(
+        &self,
+        routed: Vec<(AdmittedEvent, Vec<&'static str>)>,
+    ) -> Result<(), Refusal> {
+        let routed = Arc::new(routed);
         let accepted_at = now();
         let kept = self.store.accept(Arc::clone(&routed), accepted_at).await;
         let numbers = kept.map_err(|error| Refusal::NotKept(error.to_string()))?;
         for (number, (event, takers)) in numbers.into_iter().zip(routed.iter()) {
             let label = Arc::new(EventLabel::new(&event.event_type, event.subject.as_deref()));
-            if takers.is_empty() {
-                let what = Happening::NotTaken;
+            let report = |what| {
                 self.terminal.event(EventReport {
                     number,
                     label: Arc::clone(&label),
-                    takers: 0,
+                    takers: takers.len(),
                     what,
                 });
+            };
+            report(Happening::Accepted {
+                takers: takers.clone(),
+            });
+            if takers.is_empty() {
+                report(Happening::NotTaken);
             }
             let text = HeldText::hold(&event.text, &self.held_bytes);
             for function in takers {
@@ -245,29 +277,46 @@ impl Topic {
     }
 }
 
-fn router(topic: Arc<Topic>) -> Router {
+fn router(topic: Arc<Topic>, page: Page) -> Router {
     let identity = identity_routes(topic.gate.clone());
     Router::new()
-        // A page for the browser will answer here; until then the index says what there is.
-        .route("/", get(index).post(publish))
-        .route("/api/events", axum::routing::post(publish))
+        .route("/", get(index))
         .route("/events", get(events))
         .route("/deadletters", get(dead_letters))
+        .route("/deadletters/replay", post(replay::replay))
         .route("/idle", get(idle))
-        .fallback(async || Refusal::NotFound)
-        .layer(CatchPanicLayer::new())
-        .with_state(topic)
+        .with_state(Arc::clone(&topic))
+        .merge(page::routes(page))
+        .route_layer(middleware::from_fn(page::asked_by_its_address))
+        .merge(publishing(topic))
         .merge(identity)
+        .fallback(async || Refusal::NotFound)
+        .layer(middleware::from_fn(page::of_no_foreign_page))
+        .layer(CatchPanicLayer::new())
 }
 
-async fn index() -> impl IntoResponse {
+fn publishing(topic: Arc<Topic>) -> Router {
+    Router::new()
+        .route("/", post(publish))
+        .route("/api/events", post(publish))
+        .with_state(topic)
+}
+
+/// The page for browsers, and for everybody else what there is.
+async fn index(headers: HeaderMap) -> Response {
+    if page::is_wanted(&headers) {
+        return page::index();
+    }
     Json(json!({
         "name": "orderflow local Event Grid",
         "publish": "POST /api/events",
         "events": "/events?after=&limit=&subject=",
         "deadLetters": "/deadletters?limit=",
+        "replay": "POST /deadletters/replay",
+        "stream": "/stream",
         "idle": "/idle",
     }))
+    .into_response()
 }
 
 async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {

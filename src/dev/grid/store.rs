@@ -199,6 +199,27 @@ impl GridStore {
             .await
     }
 
+    /// The numbers and texts of the events that this function's dead letters are about, of those accepted at this moment.
+    pub(super) async fn dead_lettered(
+        &self,
+        function: &'static str,
+        accepted_at: DateTime<Utc>,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        self.reader
+            .run(move |connection| {
+                let mut select = connection.prepare_cached(
+                    "select number, body from event join delivery on delivery.event = event.number
+                     where accepted_at = ? and subscription = ? and state = 'deadLettered'",
+                )?;
+                let rows = select
+                    .query_map(params![accepted_at.timestamp_millis(), function], |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })?;
+                rows.collect()
+            })
+            .await
+    }
+
     /// How many deliveries are not over.
     pub(super) async fn pending(&self) -> Result<i64, StoreError> {
         self.reader
