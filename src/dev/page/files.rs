@@ -21,21 +21,28 @@ pub(in crate::dev) fn index() -> Response {
     file("text/html; charset=utf-8", include_str!("index.html"))
 }
 
-/// What the page loads.
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// What the page loads: path, content type and content.
+const FILES: [(&str, &str, &str); 9] = [
+    ("/page/page.css", STYLE, include_str!("page.css")),
+    ("/page/icon.svg", "image/svg+xml", include_str!("icon.svg")),
+    ("/page/page.js", SCRIPT, include_str!("page.js")),
+    ("/page/dom.js", SCRIPT, include_str!("dom.js")),
+    ("/page/events.js", SCRIPT, include_str!("events.js")),
+    ("/page/flow.js", SCRIPT, include_str!("flow.js")),
+    ("/page/letters.js", SCRIPT, include_str!("letters.js")),
+    ("/page/orders.js", SCRIPT, include_str!("orders.js")),
+    ("/page/sending.js", SCRIPT, include_str!("sending.js")),
+];
+
+/// Where they are.
 pub(super) fn routes() -> Router {
-    Router::new()
-        .route(
-            "/page/page.css",
-            get(async || file("text/css; charset=utf-8", include_str!("page.css"))),
-        )
-        .route(
-            "/page/page.js",
-            get(async || file("text/javascript; charset=utf-8", include_str!("page.js"))),
-        )
-        .route(
-            "/page/icon.svg",
-            get(async || file("image/svg+xml", include_str!("icon.svg"))),
-        )
+    let route = |router: Router, (path, content_type, content)| {
+        router.route(path, get(async move || file(content_type, content)))
+    };
+    FILES.into_iter().fold(Router::new(), route)
 }
 
 fn file(content_type: &'static str, content: &'static str) -> Response {
