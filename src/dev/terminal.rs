@@ -26,7 +26,7 @@ use super::ambient::now;
 const WAITING: usize = 4096;
 
 /// How many reports may wait for a page. One that falls behind by more is told how many it missed.
-const WATCHED: usize = 8192;
+const WATCHED: usize = 16 * 1024;
 
 /// How often lines that wait for the rest of their event are looked at.
 const TICK: Duration = Duration::from_millis(250);
