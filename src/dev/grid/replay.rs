@@ -108,6 +108,7 @@ impl Topic {
             .store
             .dead_lettered(function, letter.accepted_at)
             .await?;
+        // Whether it is marked as a dead letter does not matter: the letter comes a moment before the mark.
         let kept = candidates
             .into_iter()
             .find(|(number, _)| letter.is_of(function, *number));

@@ -199,17 +199,17 @@ impl GridStore {
             .await
     }
 
-    /// The numbers and texts of the events that this function's dead letters are about, of those accepted at this moment.
-    pub(super) async fn dead_lettered(
+    /// The numbers and texts of the events for this function that were accepted at this moment.
+    pub(super) async fn accepted_at(
         &self,
-        function: &'static str,
         accepted_at: DateTime<Utc>,
+        function: &'static str,
     ) -> Result<Vec<(i64, String)>, StoreError> {
         self.reader
             .run(move |connection| {
                 let mut select = connection.prepare_cached(
                     "select number, body from event join delivery on delivery.event = event.number
-                     where accepted_at = ? and subscription = ? and state = 'deadLettered'",
+                     where accepted_at = ? and subscription = ?",
                 )?;
                 let rows = select
                     .query_map(params![accepted_at.timestamp_millis(), function], |row| {
