@@ -104,10 +104,7 @@ impl Topic {
         letter: &OpenedLetter,
         function: &'static str,
     ) -> Result<String, Unplayable> {
-        let candidates = self
-            .store
-            .dead_lettered(function, letter.accepted_at)
-            .await?;
+        let candidates = self.store.accepted_at(letter.accepted_at, function).await?;
         // Whether it is marked as a dead letter does not matter: the letter comes a moment before the mark.
         let kept = candidates
             .into_iter()
