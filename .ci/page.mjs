@@ -193,6 +193,21 @@ try {
   assert.equal(replayed.count, "1");
   ok("a dead letter is replayed to its function by its button");
 
+  endpoint.answers.push(503);
+  await second.getByRole("button", { name: "Fire an event" }).click();
+  await second.getByLabel("Type").selectOption("Sales.BillingRejected");
+  await second.getByRole("button", { name: "Fire it" }).click();
+  await second.locator("#functions > li", { hasText: "orders" }).locator(".measure", { hasText: "retries" })
+    .locator("output", { hasText: "1" }).waitFor();
+  await second.locator("#event-list .badge", { hasText: "1 of 1 taken" }).nth(1).waitFor();
+  await second.locator("#event-list button").first().click();
+  await second.locator("#inspector").waitFor();
+  const told = await second.locator("#inspector-deliveries").innerText();
+  assert.match(told, /orders delivered: attempt 1: 503 Busy in .* · waited .* · attempt 2: 202 Delivered in /);
+  await second.keyboard.press("Escape");
+  await second.evaluate(() => document.activeElement.blur());
+  ok("a retry is counted, and told with its wait");
+
   await second.evaluate(() => {
     window.frames_ = [];
     let last = performance.now();
@@ -203,9 +218,9 @@ try {
     };
     requestAnimationFrame(frame);
   });
-  // One event was fired, and replayed once.
+  // Two events were fired, and one replayed.
   const seen = async () => Number(await second.locator("#topic-total").innerText());
-  await until("the numbers are shown", async () => (await seen()) === 2);
+  await until("the numbers are shown", async () => (await seen()) === 3);
   const event = (number) => ({ specversion: "1.0", id: `load-${number}`, source: "/sales/billing", type: "Sales.BillingRejected", subject: "orders/load" });
   const SECONDS = 5;
   for (let burst = 0; burst < SECONDS * 10; burst += 1) {
@@ -216,7 +231,7 @@ try {
     await Promise.all([sent, new Promise((done) => setTimeout(done, 100))]);
     if (burst === SECONDS * 10 - 5) await shoot(second, "busy");
   }
-  await until("every event is counted", async () => (await seen()) === 2 + SECONDS * 500);
+  await until("every event is counted", async () => (await seen()) === 3 + SECONDS * 500);
   const frames = await second.evaluate(() => window.frames_);
   const slow = frames.filter((milliseconds) => milliseconds > 50).length;
   const worst = Math.max(...frames);

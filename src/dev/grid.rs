@@ -169,7 +169,7 @@ impl Grid {
         }
         let (stopper, stop) = stop::channel();
         let page = Page::new(
-            listening::address(&self.listener)?,
+            &listening::address(&self.listener)?,
             deliver_to.clone(),
             &self.functions,
             self.samples,

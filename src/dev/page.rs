@@ -47,7 +47,7 @@ pub(super) struct Page {
 impl Page {
     /// The page of a grid at this address that delivers to this host. Its streams end with `stop`.
     pub(super) fn new(
-        address: String,
+        address: &str,
         host: Url,
         functions: &[Subscription],
         samples: Samples,
