@@ -229,10 +229,10 @@ try {
       method: "POST", body, headers: { "content-type": "application/cloudevents-batch+json", "aeg-sas-key": "local-development" },
     });
     await Promise.all([sent, new Promise((done) => setTimeout(done, 100))]);
-    if (burst === SECONDS * 10 - 5) await shoot(second, "busy");
   }
   await until("every event is counted", async () => (await seen()) === 3 + SECONDS * 500);
   const frames = await second.evaluate(() => window.frames_);
+  await shoot(second, "busy");
   const slow = frames.filter((milliseconds) => milliseconds > 50).length;
   const worst = Math.max(...frames);
   ok(`${SECONDS * 500} events at 500 a second are all counted: ${frames.length} frames, ${slow} of them over 50 ms, the longest ${Math.round(worst)} ms`);

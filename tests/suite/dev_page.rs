@@ -246,10 +246,9 @@ impl Stream {
 
     async fn message(&mut self) -> Option<String> {
         loop {
-            if let Some((message, rest)) = self.read.split_once("\n\n") {
-                let message = message.to_owned();
-                self.read = rest.to_owned();
-                return Some(message);
+            if let Some(end) = self.read.find("\n\n") {
+                let message = self.read.drain(..end + 2).collect::<String>();
+                return Some(message.trim_end().to_owned());
             }
             let chunk = timeout(PATIENCE, self.answer.chunk()).await.unwrap();
             self.read
@@ -542,7 +541,7 @@ async fn pages_from_elsewhere_are_kept_out() {
     let both = grid.publishing(ODD).header("host", &evil);
     let both = both.header("origin", format!("http://{evil}"));
     assert_eq!(status(both).await, 403);
-    assert_eq!(grid.letters().await, [letter.clone()]);
+    assert_eq!(grid.letters().await, std::slice::from_ref(&letter));
     assert_eq!(host.deliveries.lock().unwrap().len(), before);
 
     // The page itself, by either name.

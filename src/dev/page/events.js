@@ -52,6 +52,8 @@ export class Events {
   /** Loads the newest events; returns the deliveries that wait for another attempt. */
   async load() {
     const { events } = await ask("/events?limit=100");
+    const last = events.at(-1)?.number ?? 0;
+    const newer = [...this.#events].filter(([number]) => number > last);
     this.#events.clear();
     const waiting = [];
     for (const { number, acceptedAt, event, deliveries } of events) {
@@ -62,6 +64,8 @@ export class Events {
       }));
       this.#events.set(number, { number, type: event.type, subject: event.subject, at: acceptedAt, states });
     }
+    // What was reported while the answer was on its way.
+    for (const [number, event] of newer) this.#events.set(number, event);
     this.#render();
     return waiting;
   }

@@ -21,6 +21,7 @@ export class Orders {
   #events;
   #selected = null;
   #asked = 0;
+  #listed = 0;
   #list;
   #detail;
 
@@ -40,8 +41,12 @@ export class Orders {
 
   async load() {
     const empty = byId("no-orders");
+    this.#listed += 1;
+    const listed = this.#listed;
     try {
       const { orders } = await ask(`/api/orders?limit=${LISTED}`);
+      // A later question was asked meanwhile: its answer is newer.
+      if (listed !== this.#listed) return;
       setText(empty, "No order yet. “Place an order” sends the first one.");
       empty.hidden = orders.length > 0;
       showRows(byId("order-list"), orders, (order) => order.orderId, (order) => this.#row(order), (row, order) => this.#update(row, order));
