@@ -85,20 +85,32 @@ export function span(milliseconds) {
   return `${(milliseconds / 60_000).toFixed(1)} min`;
 }
 
-/** Calls `work` soon after `later()` was called, however often, and at most once per `interval` milliseconds. */
+/**
+ * Calls `work` soon after `later()` was called, however often: at most once per `interval` milliseconds, and never before
+ * the last call has ended.
+ */
 export function atMostEvery(interval, work) {
-  let planned = false;
+  let busy = false;
+  let again = false;
   let last = -interval;
+  function plan() {
+    busy = true;
+    const wait = Math.max(0, last + interval - performance.now());
+    setTimeout(() => requestAnimationFrame(run), wait);
+  }
+  async function run() {
+    again = false;
+    last = performance.now();
+    try {
+      await work();
+    } catch (problem) {
+      tell(problem.message);
+    }
+    busy = false;
+    if (again) plan();
+  }
   return function later() {
-    if (planned) return;
-    planned = true;
-    setTimeout(
-      () => requestAnimationFrame(() => {
-        planned = false;
-        last = performance.now();
-        work();
-      }),
-      Math.max(0, last + interval - performance.now()),
-    );
+    if (busy) again = true;
+    else plan();
   };
 }

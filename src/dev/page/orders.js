@@ -20,8 +20,10 @@ function badge(status) {
 export class Orders {
   #events;
   #selected = null;
+  // Questions are numbered, so that no answer is shown after that to a later question.
   #asked = 0;
-  #listed = 0;
+  #listShown = 0;
+  #detailShown = 0;
   #list;
   #detail;
 
@@ -41,12 +43,11 @@ export class Orders {
 
   async load() {
     const empty = byId("no-orders");
-    this.#listed += 1;
-    const listed = this.#listed;
+    const asked = ++this.#asked;
     try {
       const { orders } = await ask(`/api/orders?limit=${LISTED}`);
-      // A later question was asked meanwhile: its answer is newer.
-      if (listed !== this.#listed) return;
+      if (asked < this.#listShown) return;
+      this.#listShown = asked;
       setText(empty, "No order yet. “Place an order” sends the first one.");
       empty.hidden = orders.length > 0;
       showRows(byId("order-list"), orders, (order) => order.orderId, (order) => this.#row(order), (row, order) => this.#update(row, order));
@@ -90,14 +91,13 @@ export class Orders {
   async #loadDetail() {
     const id = this.#selected;
     if (id === null) return;
-    this.#asked += 1;
-    const asked = this.#asked;
+    const asked = ++this.#asked;
     const both = await Promise.allSettled([
       ask(`/api/orders/${encodeURIComponent(id)}`),
       ask(`/events?limit=1000&subject=${encodeURIComponent(`orders/${id}`)}`),
     ]);
-    // Another order was chosen, or a later question was answered first.
-    if (asked !== this.#asked || id !== this.#selected) return;
+    if (asked < this.#detailShown || id !== this.#selected) return;
+    this.#detailShown = asked;
     const [order, events] = both.map((one) => one.value);
     this.#showDetail(id, order, events?.events ?? [], both[0].reason);
   }
