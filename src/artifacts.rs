@@ -22,7 +22,7 @@ use std::{
 use serde_json::Value;
 
 pub use released::release;
-pub use samples::sample_path;
+pub use samples::{new_order, sample_path};
 pub use schemas::schema_path;
 
 /// The folders in which everything is made from the code.

@@ -6,6 +6,7 @@
 //! keeps what must survive a restart in one data folder.
 //!
 //! - `grid`: accepts events, keeps them, delivers them, retries, dead-letters
+//! - `page`: the live page at the grid's port
 //! - `host`: starts the handler, turns deliveries and timers into invocations, judges the answers, forwards `/api`
 //! - `terminal`: what the developer sees of it
 
@@ -20,6 +21,7 @@ mod grid;
 mod host;
 mod json;
 mod listening;
+mod page;
 mod stop;
 mod terminal;
 
@@ -88,6 +90,17 @@ pub struct DeliveryOptions {
     pub dead_letter_hold: Option<Duration>,
 }
 
+/// What the page offers to send.
+#[derive(Debug, Clone, Default)]
+pub struct Samples {
+    /// Type and JSON of one event of each type, all about the same order.
+    pub events: Vec<(String, String)>,
+    /// The id of that order.
+    pub order_id: String,
+    /// The JSON body of an order to place.
+    pub order: String,
+}
+
 /// How to run the whole application.
 #[derive(Debug, Clone)]
 pub struct DevOptions {
@@ -116,6 +129,8 @@ pub struct DevOptions {
     pub function_timeout: Duration,
     /// The functions that take events.
     pub subscriptions: Vec<Subscription>,
+    /// What the page offers to send.
+    pub samples: Samples,
     /// The HTTP-triggered functions.
     pub http_functions: Vec<HttpFunction>,
     /// The functions that timers fire.
@@ -142,6 +157,8 @@ pub struct GridOptions {
     pub delivery: DeliveryOptions,
     /// The functions that take events.
     pub subscriptions: Vec<Subscription>,
+    /// What the page offers to send.
+    pub samples: Samples,
 }
 
 /// Runs the whole application until `shutdown` is over: `orderflow dev`.
@@ -191,6 +208,7 @@ impl Dev {
             &options.subscriptions,
             &options.delivery,
             speed,
+            options.samples.clone(),
             terminal.clone(),
         )?;
         let addresses = Addresses {
@@ -326,6 +344,7 @@ impl LocalGrid {
             &options.subscriptions,
             &options.delivery,
             speed,
+            options.samples,
             terminal.clone(),
         )?;
         let address = grid.address()?;
@@ -356,6 +375,7 @@ impl LocalGrid {
         terminal.notice(format!(
             "Local Event Grid   {address}/api/events, delivering to {deliver_to}"
         ));
+        terminal.notice(format!("Live page          {address}"));
         terminal.notice(format!("Access key         {DEVELOPMENT_KEY}"));
         terminal.notice(format!(
             "Dead letters       {}",

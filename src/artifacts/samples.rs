@@ -33,8 +33,8 @@ pub(super) fn sample(event_type: &EventType) -> Value {
     serde_json::from_slice(&cloud_event::to_json(&event)).unwrap_or_default()
 }
 
-/// What a customer asks for: an order without an id.
-pub(super) fn new_order() -> Value {
+/// What a customer asks for: the sample order without an id.
+pub fn new_order() -> Value {
     let mut order = json!(samples::order(samples::ORDER_ID));
     if let Some(fields) = order.as_object_mut() {
         // The other fields keep their order.

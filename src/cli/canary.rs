@@ -13,10 +13,11 @@ use serde_json::json;
 use url::Url;
 
 use crate::{
+    artifacts,
     config::{self, Secret},
     events::{
         BillingRejected, OrderCancelled, Payload, PaymentDeclined, ShipmentCancelled,
-        StockReleased, samples, short_name,
+        StockReleased, short_name,
     },
     http_client,
 };
@@ -140,9 +141,8 @@ fn silent(missing: &BTreeSet<(&str, &str)>, seconds: u64) -> String {
 
 impl Application {
     async fn place(&self) -> Result<Placed, String> {
-        let mut order = json!(samples::order(samples::ORDER_ID));
+        let mut order = artifacts::new_order();
         if let Some(order) = order.as_object_mut() {
-            order.remove("orderId");
             order.insert("test".to_owned(), json!(true));
         }
         let url = self.url("api/orders")?;

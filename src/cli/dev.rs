@@ -3,11 +3,14 @@
 use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use crate::{
+    artifacts, cloud_event,
     config::Secret,
     dev::{
-        self, DeliveryOptions, DevOptions, GridOptions, HttpFunction, Subscription, TimerFunction,
+        self, DeliveryOptions, DevOptions, GridOptions, HttpFunction, Samples, Subscription,
+        TimerFunction,
     },
-    functions::{EVENT_BINDING, FUNCTIONS, TIMER_BINDING, Trigger},
+    events::{EventType, samples},
+    functions::{EVENT_BINDING, FUNCTIONS, TIMER_BINDING, Trigger, catalogue},
 };
 
 /// How often the stand-in for the host fires timer functions: their schedules all say once a minute.
@@ -142,6 +145,7 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         handler_arguments: ["serve", "--stop-with-stdin"].map(str::to_owned).to_vec(),
         function_timeout: FUNCTION_TIMEOUT,
         subscriptions: subscriptions(),
+        samples: sendable(),
         http_functions: http_functions(),
         timers: timers(),
         environment: vec![("STORE_URL".to_owned(), store)],
@@ -165,6 +169,7 @@ pub(super) async fn run_grid(command: Grid) -> Result<(), String> {
         quiet: common.quiet,
         delivery: common.delivery.into(),
         subscriptions: subscriptions(),
+        samples: sendable(),
     };
     dev::run_grid(options, super::stop_signal()?)
         .await
@@ -181,6 +186,20 @@ fn subscriptions() -> Vec<Subscription> {
         event_types: function.event_types().collect(),
     };
     subscribing.map(subscription).collect()
+}
+
+/// What the page offers to send.
+fn sendable() -> Samples {
+    let event = |event_type: &'static EventType| {
+        let event = samples::event(event_type, samples::ORDER_ID);
+        let json = String::from_utf8(cloud_event::to_json(&event)).unwrap_or_default();
+        (event_type.name.to_owned(), json)
+    };
+    Samples {
+        events: catalogue().map(event).collect(),
+        order_id: samples::ORDER_ID.to_string(),
+        order: format!("{:#}", artifacts::new_order()),
+    }
 }
 
 fn http_functions() -> Vec<HttpFunction> {

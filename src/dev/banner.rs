@@ -37,6 +37,7 @@ pub(super) fn banner(
         options.speed
     );
     lines.push(row("Event Grid", &grid));
+    lines.push(row("  live page", &addresses.grid));
     lines.push(row("  access key", DEVELOPMENT_KEY));
     if options.managed_identity {
         let what = "the handler publishes with tokens from /msi/token";

@@ -13,6 +13,7 @@ mod dead_letters;
 mod delivery;
 mod delivery_properties;
 mod filters;
+mod replay;
 mod retry;
 mod store;
 mod subscriptions;
@@ -23,15 +24,16 @@ use axum::{
     Router,
     extract::{Query, Request, State},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
     net::TcpListener,
     sync::{
-        Semaphore,
+        Mutex, Semaphore,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
@@ -53,13 +55,14 @@ use self::{
     subscriptions::EventSubscription,
 };
 use super::{
-    DeliveryOptions, DevError, Subscription,
+    DeliveryOptions, DevError, Samples, Subscription,
     ambient::now,
     body::{self, BodyError},
     client,
     data_folder::DataFolder,
     json::Json,
     listening,
+    page::{self, Page},
     stop::{self, Stop},
     terminal::{EventLabel, EventReport, Happening, Terminal},
 };
@@ -82,6 +85,8 @@ pub(super) struct Grid {
     arrivals: Vec<(EventSubscription, UnboundedReceiver<Due>)>,
     speed: Speed,
     dead_letter_hold: Duration,
+    functions: Vec<Subscription>,
+    samples: Samples,
 }
 
 /// What the HTTP side works with.
@@ -95,6 +100,8 @@ struct Topic {
     filters: Vec<(&'static str, Filter)>,
     subscriptions: HashMap<&'static str, UnboundedSender<Due>>,
     held_bytes: Arc<Semaphore>,
+    /// One replay at a time: a letter clicked twice is replayed once.
+    replaying: Mutex<()>,
 }
 
 impl Grid {
@@ -105,6 +112,7 @@ impl Grid {
         functions: &[Subscription],
         options: &DeliveryOptions,
         speed: Speed,
+        samples: Samples,
         terminal: Terminal,
     ) -> Result<Self, DevError> {
         let subscriptions = match &options.subscriptions {
@@ -128,6 +136,7 @@ impl Grid {
             filters,
             subscriptions: senders,
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
+            replaying: Mutex::new(()),
         };
         Ok(Self {
             listener,
@@ -137,6 +146,8 @@ impl Grid {
             dead_letter_hold: options
                 .dead_letter_hold
                 .unwrap_or_else(|| speed.shorten(DEAD_LETTER_HOLD)),
+            functions: functions.to_vec(),
+            samples,
         })
     }
 
@@ -169,6 +180,14 @@ impl Grid {
             deliveries.spawn(delivery.run(arrivals, share, deliver_until.clone()));
         }
         let (stopper, stop) = stop::channel();
+        let page = Page::new(
+            &listening::address(&self.listener)?,
+            deliver_to.clone(),
+            &self.functions,
+            self.samples,
+            self.topic.terminal.clone(),
+            stop.clone(),
+        )?;
         let until_over = async {
             deliver_until.requested().await;
             let over = async { while deliveries.join_next().await.is_some() {} };
@@ -179,7 +198,7 @@ impl Grid {
             Ok(())
         };
         tokio::try_join!(
-            listening::serve(self.listener, router(self.topic), stop),
+            listening::serve(self.listener, router(self.topic, page), stop),
             until_over
         )?;
         Ok(())
@@ -213,20 +232,33 @@ impl Topic {
             let takers = self.takers(&event);
             (event, takers)
         });
-        let routed: Arc<Vec<_>> = Arc::new(routed.collect());
+        self.keep_and_deliver(routed.collect()).await
+    }
+
+    /// Keeps events and hands them over to the functions named beside them.
+    async fn keep_and_deliver(
+        &self,
+        routed: Vec<(AdmittedEvent, Vec<&'static str>)>,
+    ) -> Result<(), Refusal> {
+        let routed = Arc::new(routed);
         let accepted_at = now();
         let kept = self.store.accept(Arc::clone(&routed), accepted_at).await;
         let numbers = kept.map_err(|error| Refusal::NotKept(error.to_string()))?;
         for (number, (event, takers)) in numbers.into_iter().zip(routed.iter()) {
             let label = Arc::new(EventLabel::new(&event.event_type, event.subject.as_deref()));
-            if takers.is_empty() {
-                let what = Happening::NotTaken;
+            let report = |what| {
                 self.terminal.event(EventReport {
                     number,
                     label: Arc::clone(&label),
-                    takers: 0,
+                    takers: takers.len(),
                     what,
                 });
+            };
+            report(Happening::Accepted {
+                takers: takers.clone(),
+            });
+            if takers.is_empty() {
+                report(Happening::NotTaken);
             }
             let text = HeldText::hold(&event.text, &self.held_bytes);
             for function in takers {
@@ -263,29 +295,46 @@ impl Topic {
     }
 }
 
-fn router(topic: Arc<Topic>) -> Router {
+fn router(topic: Arc<Topic>, page: Page) -> Router {
     let identity = identity_routes(topic.gate.clone());
     Router::new()
-        // A page for the browser will answer here; until then the index says what there is.
-        .route("/", get(index).post(publish))
-        .route("/api/events", axum::routing::post(publish))
+        .route("/", get(index))
         .route("/events", get(events))
         .route("/deadletters", get(dead_letters))
+        .route("/deadletters/replay", post(replay::replay))
         .route("/idle", get(idle))
-        .fallback(async || Refusal::NotFound)
-        .layer(CatchPanicLayer::new())
-        .with_state(topic)
+        .with_state(Arc::clone(&topic))
+        .merge(page::routes(page))
+        .route_layer(middleware::from_fn(page::asked_by_its_address))
+        .merge(publishing(topic))
         .merge(identity)
+        .fallback(async || Refusal::NotFound)
+        .layer(middleware::from_fn(page::of_no_foreign_page))
+        .layer(CatchPanicLayer::new())
 }
 
-async fn index() -> impl IntoResponse {
+fn publishing(topic: Arc<Topic>) -> Router {
+    Router::new()
+        .route("/", post(publish))
+        .route("/api/events", post(publish))
+        .with_state(topic)
+}
+
+/// The page for browsers, and for everybody else what there is.
+async fn index(headers: HeaderMap) -> Response {
+    if page::is_wanted(&headers) {
+        return page::index();
+    }
     Json(json!({
         "name": "orderflow local Event Grid",
         "publish": "POST /api/events",
         "events": "/events?after=&limit=&subject=",
         "deadLetters": "/deadletters?limit=",
+        "replay": "POST /deadletters/replay",
+        "stream": "/stream",
         "idle": "/idle",
     }))
+    .into_response()
 }
 
 async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use chrono::Local;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use self::event_lines::EventLines;
 use super::ambient::now;
@@ -25,35 +25,55 @@ use super::ambient::now;
 /// How many reports may wait to be written.
 const WAITING: usize = 4096;
 
+/// How many reports may wait for a page. One that falls behind by more is told how many it missed.
+const WATCHED: usize = 16 * 1024;
+
 /// How often lines that wait for the rest of their event are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How an event is named on the terminal.
+/// What an event is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EventLabel {
-    /// The type without `Sales.`.
-    name: String,
-    /// The end of the order's id: the beginning of a time-ordered id is the same for all orders of a minute.
-    order: String,
+    event_type: String,
+    subject: Option<String>,
 }
 
 impl EventLabel {
-    /// Names the event of this type about this subject.
+    /// Labels the event of this type about this subject.
     pub(super) fn new(event_type: &str, subject: Option<&str>) -> Self {
-        let subject = subject.unwrap_or_default();
+        Self {
+            event_type: event_type.to_owned(),
+            subject: subject.map(str::to_owned),
+        }
+    }
+
+    /// The event's type.
+    pub(super) fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// The event's subject.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// The type without `Sales.`.
+    fn name(&self) -> &str {
+        self.event_type
+            .strip_prefix("Sales.")
+            .unwrap_or(&self.event_type)
+    }
+
+    /// The end of the order's id: the beginning of a time-ordered id is the same for all orders of a minute.
+    fn order(&self) -> &str {
+        let subject = self.subject().unwrap_or_default();
         let order = subject.strip_prefix("orders/").unwrap_or(subject);
         let beginning = order
             .char_indices()
             .rev()
             .nth(7)
             .map_or(0, |(start, _)| start);
-        Self {
-            name: event_type
-                .strip_prefix("Sales.")
-                .unwrap_or(event_type)
-                .to_owned(),
-            order: order.get(beginning..).unwrap_or_default().to_owned(),
-        }
+        order.get(beginning..).unwrap_or_default()
     }
 }
 
@@ -73,6 +93,11 @@ pub(super) struct EventReport {
 /// What may happen to an event.
 #[derive(Debug, Clone)]
 pub(super) enum Happening {
+    /// It is on disk and goes to these functions.
+    Accepted {
+        /// The functions.
+        takers: Vec<&'static str>,
+    },
     /// No function takes events of this type.
     NotTaken,
     /// A function took it.
@@ -118,10 +143,11 @@ enum Report {
     Flush(oneshot::Sender<()>),
 }
 
-/// A handle to the terminal.
+/// A handle to the terminal, and to the pages that show the same.
 #[derive(Debug, Clone)]
 pub(super) struct Terminal {
     reports: SyncSender<Report>,
+    watched: broadcast::Sender<Arc<EventReport>>,
     left_out: Arc<AtomicU64>,
 }
 
@@ -136,12 +162,26 @@ impl Terminal {
             left_out: Arc::clone(&left_out),
         };
         std::thread::spawn(move || writer.run(&receiver));
-        Self { reports, left_out }
+        let (watched, _) = broadcast::channel(WATCHED);
+        Self {
+            reports,
+            watched,
+            left_out,
+        }
     }
 
     /// Tells what happened to an event.
     pub(super) fn event(&self, report: EventReport) {
+        if self.watched.receiver_count() > 0 {
+            // The error says that the last page has gone in this moment.
+            drop(self.watched.send(Arc::new(report.clone())));
+        }
         self.send(Report::Event(report));
+    }
+
+    /// Everything that is told about events from now on.
+    pub(super) fn watch(&self) -> broadcast::Receiver<Arc<EventReport>> {
+        self.watched.subscribe()
     }
 
     /// Tells something worth knowing.
@@ -305,13 +345,10 @@ mod tests {
             "Sales.OrderPlaced",
             Some("orders/0190d0a0-0000-7000-8000-0000a1b2c3d4"),
         );
-        assert_eq!(
-            (label.name.as_str(), label.order.as_str()),
-            ("OrderPlaced", "a1b2c3d4")
-        );
+        assert_eq!((label.name(), label.order()), ("OrderPlaced", "a1b2c3d4"));
         let label = EventLabel::new("Other", None);
-        assert_eq!((label.name.as_str(), label.order.as_str()), ("Other", ""));
-        assert_eq!(EventLabel::new("X", Some("orders/äöü")).order, "äöü");
+        assert_eq!((label.name(), label.order()), ("Other", ""));
+        assert_eq!(EventLabel::new("X", Some("orders/äöü")).order(), "äöü");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use orderflow::dev::{DeliveryOptions, DevError, GridOptions, LocalGrid, Subscription};
+use orderflow::dev::{DeliveryOptions, DevError, GridOptions, LocalGrid, Samples, Subscription};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -157,6 +157,7 @@ pub(crate) fn options(data: &Path, deliver_to: &str, speed: f64) -> GridOptions 
             subscription("billing", vec!["Sales.OrderPlaced"]),
             subscription("orders", vec!["Sales.OrderPlaced", "Sales.OrderCompleted"]),
         ],
+        samples: Samples::default(),
     }
 }
 

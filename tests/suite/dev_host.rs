@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use orderflow::dev::{Dev, DevError, DevOptions, Subscription, TimerFunction};
+use orderflow::dev::{Dev, DevError, DevOptions, Samples, Subscription, TimerFunction};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -168,6 +168,7 @@ fn options(folder: &Path) -> DevOptions {
             ("NOTES".to_owned(), notes),
             ("OWN".to_owned(), "value".to_owned()),
         ],
+        samples: Samples::default(),
     }
 }
 

@@ -20,6 +20,7 @@ mod convergence;
 mod delivery;
 mod dev_grid;
 mod dev_host;
+mod dev_page;
 mod dev_subscriptions;
 mod dev_survives;
 mod doctor;

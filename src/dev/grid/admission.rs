@@ -17,7 +17,7 @@ pub(super) const MAXIMUM_BYTES: usize = 1024 * 1024;
 /// The most events in one request.
 pub(super) const MAXIMUM_EVENTS: usize = 5_000;
 
-const ONE_EVENT: &str = "application/cloudevents+json";
+pub(super) const ONE_EVENT: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
 
 /// An event that the topic may accept.

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     time::SystemTime,
 };
 
@@ -20,6 +20,15 @@ use crate::dev::ambient::timestamp;
 
 /// How many levels of folders lie above a file.
 const DEPTH: usize = 5;
+
+/// The members that a letter adds to its event.
+const ADDED: [&str; 5] = [
+    "deadletterreason",
+    "deliveryattempts",
+    "lastdeliveryoutcome",
+    "publishtime",
+    "lastdeliveryattempttime",
+];
 
 /// An event that was given up.
 #[derive(Debug, Clone)]
@@ -38,16 +47,7 @@ pub(super) struct DeadLetter {
 impl DeadLetter {
     /// Always the same for the same letter: a grid killed before it noted the letter writes it again.
     fn file_name(&self) -> String {
-        let name = format!(
-            "{}/{}/{}",
-            self.subscription,
-            self.number,
-            self.accepted_at.timestamp_millis()
-        );
-        format!(
-            "{}.json",
-            Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
-        )
+        file_name(self.subscription, self.number, self.accepted_at)
     }
 
     fn folder(&self) -> PathBuf {
@@ -65,19 +65,48 @@ impl DeadLetter {
 
     fn content(&self) -> io::Result<Vec<u8>> {
         let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.text)?;
-        for (name, value) in [
-            ("deadletterreason", to_raw_value(self.reason)?),
-            ("deliveryattempts", to_raw_value(&self.attempts)?),
-            ("lastdeliveryoutcome", to_raw_value(self.last_outcome)?),
-            ("publishtime", to_raw_value(&timestamp(self.accepted_at))?),
-            (
-                "lastdeliveryattempttime",
-                to_raw_value(&timestamp(self.last_attempt_at))?,
-            ),
-        ] {
-            members.insert(name.to_owned(), value);
-        }
+        let values = [
+            to_raw_value(self.reason)?,
+            to_raw_value(&self.attempts)?,
+            to_raw_value(self.last_outcome)?,
+            to_raw_value(&timestamp(self.accepted_at))?,
+            to_raw_value(&timestamp(self.last_attempt_at))?,
+        ];
+        members.extend(ADDED.map(str::to_owned).into_iter().zip(values));
         Ok(serde_json::to_vec(&[members])?)
+    }
+}
+
+fn file_name(subscription: &str, number: i64, accepted_at: DateTime<Utc>) -> String {
+    let name = format!("{subscription}/{number}/{}", accepted_at.timestamp_millis());
+    let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
+    format!("{id}.json")
+}
+
+/// A dead letter to be replayed.
+#[derive(Debug)]
+pub(super) struct OpenedLetter {
+    file: PathBuf,
+    /// The subscription in capitals.
+    pub(super) subscription: String,
+    /// When the event was accepted.
+    pub(super) accepted_at: DateTime<Utc>,
+    /// The event without what the letter added to it.
+    pub(super) text: String,
+}
+
+impl OpenedLetter {
+    /// Whether it is the letter of this event.
+    pub(super) fn is_of(&self, subscription: &str, number: i64) -> bool {
+        let name = file_name(subscription, number, self.accepted_at);
+        self.file
+            .file_name()
+            .is_some_and(|file| file == name.as_str())
+    }
+
+    /// Removes it from the folder.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        fs::remove_file(&self.file)
     }
 }
 
@@ -131,6 +160,32 @@ impl DeadLetters {
             .iter()
             .filter_map(|(_, path)| self.read(path))
             .collect())
+    }
+
+    /// Opens the letter that lies at this path below the folder. `None` when there is none.
+    pub(super) fn open(&self, path: &str) -> io::Result<Option<OpenedLetter>> {
+        let below = Path::new(path);
+        let inside = below
+            .components()
+            .all(|component| matches!(component, Component::Normal(_)));
+        let Some(subscription) = below.iter().next().filter(|_| inside) else {
+            return Ok(None);
+        };
+        let file = self.folder.join(below);
+        let content = match fs::read_to_string(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            content => content?,
+        };
+        let [mut members]: [BTreeMap<String, Box<RawValue>>; 1] = serde_json::from_str(&content)?;
+        let accepted_at = members.get("publishtime").map_or("null", |time| time.get());
+        let accepted_at = serde_json::from_str(accepted_at)?;
+        members.retain(|name, _| !ADDED.contains(&name.as_str()));
+        Ok(Some(OpenedLetter {
+            subscription: subscription.to_string_lossy().into_owned(),
+            accepted_at,
+            text: serde_json::to_string(&members)?,
+            file,
+        }))
     }
 
     fn read(&self, path: &Path) -> Option<FoundLetter> {

@@ -240,6 +240,27 @@ impl GridStore {
             .await
     }
 
+    /// The numbers and texts of the events for this function that were accepted at this moment.
+    pub(super) async fn accepted_at(
+        &self,
+        accepted_at: DateTime<Utc>,
+        function: &'static str,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        self.reader
+            .run(move |connection| {
+                let mut select = connection.prepare_cached(
+                    "select number, body from event join delivery on delivery.event = event.number
+                     where accepted_at = ? and subscription = ?",
+                )?;
+                let rows = select
+                    .query_map(params![accepted_at.timestamp_millis(), function], |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })?;
+                rows.collect()
+            })
+            .await
+    }
+
     /// How many deliveries are not over.
     pub(super) async fn pending(&self) -> Result<i64, StoreError> {
         self.reader

@@ -42,6 +42,8 @@ impl EventLines {
         let heading = heading(&report.label);
         let mut ready = Vec::new();
         let attempt = match report.what {
+            // Its line comes once it is taken.
+            Happening::Accepted { .. } => return ready,
             Happening::NotTaken => {
                 ready.push(Line {
                     style: Style::Plain,
@@ -150,7 +152,12 @@ impl EventLines {
 }
 
 fn heading(label: &EventLabel) -> String {
-    format!("{}  {:<20} {:>8}", time_of_day(), label.name, label.order)
+    format!(
+        "{}  {:<20} {:>8}",
+        time_of_day(),
+        label.name(),
+        label.order()
+    )
 }
 
 fn dead_letter(

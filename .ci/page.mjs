@@ -1,0 +1,251 @@
+// Drives the live page of `orderflow dev` and `orderflow grid` in headless Chromium. Arguments: the binary, and the entry
+// of playwright-core. The browser's path comes in the variable `chromium`.
+
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const [binary, playwright] = process.argv.slice(2);
+const { chromium } = createRequire(import.meta.url)(resolve(playwright));
+const PATIENCE = 20_000;
+
+let passed = 0;
+function ok(what) {
+  passed += 1;
+  console.log(`ok: ${what}`);
+}
+
+async function until(what, condition) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    const result = await condition();
+    if (result) return result;
+    if (Date.now() > end) throw new Error(`waited in vain: ${what}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+const running = [];
+function start(...args) {
+  const child = spawn(binary, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const started = { child, output: "" };
+  child.stdout.on("data", (data) => (started.output += data));
+  running.push(child);
+  return started;
+}
+
+/** A host that agrees to everything and answers deliveries as told. */
+async function host() {
+  const taken = [];
+  const answers = [];
+  const server = createServer((request, response) => {
+    const parts = [];
+    request.on("data", (part) => parts.push(part));
+    request.on("end", () => {
+      if (request.method === "OPTIONS") {
+        response.writeHead(200, { "WebHook-Allowed-Origin": "*" }).end();
+      } else if (request.url.startsWith("/runtime/webhooks/eventgrid")) {
+        const status = answers.shift() ?? 202;
+        taken.push({ url: request.url, body: Buffer.concat(parts).toString(), count: request.headers["aeg-delivery-count"], status });
+        response.writeHead(status).end();
+      } else {
+        response.writeHead(200, { "content-type": "application/json" }).end('{"orders":[],"next":null}');
+      }
+    });
+  });
+  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+  return { address: `http://127.0.0.1:${server.address().port}`, taken, answers, server };
+}
+
+const data = mkdtempSync(join(tmpdir(), "orderflow-page-"));
+const browser = await chromium.launch({
+  executablePath: process.env.chromium,
+  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
+});
+const complaints = [];
+
+async function open(address, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "no-preference", ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(`${message.text()} ${message.location().url}`);
+  });
+  page.on("pageerror", (error) => complaints.push(String(error.stack)));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(`${address}/`)) complaints.push(`asks elsewhere: ${request.url()}`);
+  });
+  await page.goto(address);
+  await page.locator('#connection[data-state="live"]').waitFor();
+  return page;
+}
+
+const shoot = (page, name, fullPage = true) => page.screenshot({ path: `target/page/${name}.png`, fullPage });
+
+try {
+  const folder = join(data, "dev");
+  start("dev", "--host-port", "0", "--grid-port", "0", "--quiet", "--data", folder);
+  const endpoints = join(folder, "endpoints.json");
+  await until("dev listens", () => existsSync(endpoints) && readFileSync(endpoints, "utf8").length > 0);
+  const address = JSON.parse(readFileSync(endpoints, "utf8")).grid;
+
+  const page = await open(address, { colorScheme: "light" });
+  const paint = await until("the first paint", () =>
+    page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime));
+  ok(`the page is there: first contentful paint after ${Math.round(paint)} ms`);
+  await shoot(page, "empty");
+
+  await page.getByRole("button", { name: "Place an order" }).click();
+  await page.locator("#order-list .badge", { hasText: "completed" }).waitFor();
+  await page.locator("#order .badge", { hasText: "completed" }).waitFor();
+  const timeline = page.locator("#order .timeline");
+  await timeline.getByText("OrderCompleted").waitFor();
+  assert.match(await timeline.innerText(), /PaymentSuccessful[\s\S]*ch_[\s\S]*attempt 1: 202 Delivered in/);
+  ok("an order placed by its button is shown as completed, with its charge and every attempt");
+  await page.locator("#event-list .badge", { hasText: "2 of 2 taken" }).first().waitFor();
+  await shoot(page, "completed");
+
+  await timeline.getByRole("button", { name: "OrderPlaced" }).click();
+  const inspector = page.locator("#inspector");
+  await inspector.waitFor();
+  assert.equal(JSON.parse(await page.locator("#inspector-json").innerText()).type, "Sales.OrderPlaced");
+  const curl = await page.locator("#inspector-curl").textContent();
+  const answer = execFileSync("bash", ["-c", curl.replace("curl -i", "curl -s -o /dev/null -w '%{http_code}'")]).toString();
+  assert.equal(answer, "200");
+  await shoot(page, "inspector", false);
+  await page.keyboard.press("Escape");
+  await inspector.waitFor({ state: "hidden" });
+  ok("the inspector shows the event, and its curl command works");
+
+  await page.getByRole("button", { name: "Fire an event" }).click();
+  await page.getByLabel("Type").selectOption("Sales.OrderPlaced");
+  await shoot(page, "fire", false);
+  await page.getByRole("button", { name: "Fire it" }).click();
+  await page.locator("#message", { hasText: "OrderPlaced is accepted" }).waitFor();
+  await until("the fired order completes", async () =>
+    (await page.locator("#order-list .badge", { hasText: "completed" }).count()) === 2);
+  ok("an event fired by hand becomes a completed order");
+
+  await page.getByRole("button", { name: "Change it first" }).click();
+  const order = JSON.parse(await page.locator("#sender-json").inputValue());
+  await page.locator("#sender-json").fill(JSON.stringify({ ...order, lines: [] }));
+  await page.getByRole("button", { name: "Place it" }).click();
+  await page.locator("#sender-problem", { hasText: "lines" }).waitFor();
+  complaints.splice(0, complaints.length, ...complaints.filter((text) => !text.includes("422")));
+  await page.locator("#sender-json").fill(JSON.stringify({ ...order, paymentMethod: "tok_chargeDeclined" }));
+  await page.getByRole("button", { name: "Place it" }).click();
+  await page.locator("#order-list .badge", { hasText: "cancelled" }).waitFor();
+  ok("an order that is refused says why, a declined one is shown as cancelled");
+
+  await page.evaluate(() => document.activeElement.blur());
+  const reached = new Set();
+  for (let step = 0; step < 40; step += 1) {
+    await page.keyboard.press("Tab");
+    reached.add(await page.evaluate(() => {
+      const active = document.activeElement;
+      return active.id || active.closest("[id]")?.id;
+    }));
+  }
+  for (const id of ["place", "place-other", "fire", "order-list", "order", "event-list"]) {
+    assert.ok(reached.has(id), `${id} is reached by Tab, not only ${[...reached]}`);
+  }
+  await page.locator("#order-list button").first().focus();
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.locator("#order-list button").nth(1).getAttribute("aria-expanded"), "true");
+  await page.locator("#order .timeline").waitFor();
+  ok("everything is reached and opened by keyboard");
+
+  const phone = await open(address, { viewport: { width: 360, height: 740 }, colorScheme: "dark", isMobile: true, hasTouch: true });
+  await phone.getByRole("button", { name: "Place an order" }).tap();
+  await phone.locator("#order .badge", { hasText: "completed" }).waitFor();
+  const width = await phone.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(width <= 360, `the page is ${width} pixels wide on a phone of 360`);
+  await shoot(phone, "phone-dark");
+  await phone.context().close();
+  await page.emulateMedia({ colorScheme: "dark" });
+  await shoot(page, "dark");
+  await page.context().close();
+  ok("it fits a phone of 360 pixels");
+
+  const endpoint = await host();
+  const grid = start("grid", "--grid-port", "0", "--deliver-to", endpoint.address, "--data", join(data, "grid"));
+  const alone = await until("grid listens", () => /Live page +(http\S+)/.exec(grid.output)?.[1]);
+  const second = await open(alone, { colorScheme: "light" });
+  endpoint.answers.push(400);
+  await second.getByRole("button", { name: "Fire an event" }).click();
+  await second.getByLabel("Type").selectOption("Sales.BillingRejected");
+  await second.getByRole("button", { name: "Fire it" }).click();
+  const letter = second.locator("#letter-list > li");
+  await letter.locator("p", { hasText: "UndeliverableDueToHttpBadRequest" }).waitFor();
+  await second.locator("#event-list .badge", { hasText: "dead letter" }).waitFor();
+  await shoot(second, "dead-letter");
+  await letter.getByRole("button", { name: "Replay" }).click();
+  await second.locator("#no-letters").waitFor();
+  await second.locator("#event-list .badge", { hasText: "1 of 1 taken" }).waitFor();
+  assert.equal(endpoint.taken.length, 2);
+  const [refused, replayed] = endpoint.taken;
+  assert.deepEqual({ ...replayed, status: 400 }, refused);
+  assert.equal(replayed.count, "1");
+  ok("a dead letter is replayed to its function by its button");
+
+  endpoint.answers.push(503);
+  await second.getByRole("button", { name: "Fire an event" }).click();
+  await second.getByLabel("Type").selectOption("Sales.BillingRejected");
+  await second.getByRole("button", { name: "Fire it" }).click();
+  await second.locator("#functions > li", { hasText: "orders" }).locator(".measure", { hasText: "retries" })
+    .locator("output", { hasText: "1" }).waitFor();
+  await second.locator("#event-list .badge", { hasText: "1 of 1 taken" }).nth(1).waitFor();
+  await second.locator("#event-list button").first().click();
+  await second.locator("#inspector").waitFor();
+  const told = await second.locator("#inspector-deliveries").innerText();
+  assert.match(told, /orders delivered: attempt 1: 503 Busy in .* · waited .* · attempt 2: 202 Delivered in /);
+  await second.keyboard.press("Escape");
+  await second.evaluate(() => document.activeElement.blur());
+  ok("a retry is counted, and told with its wait");
+
+  await second.evaluate(() => {
+    window.frames_ = [];
+    let last = performance.now();
+    const frame = (now) => {
+      window.frames_.push(now - last);
+      last = now;
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  });
+  // Two events were fired, and one replayed.
+  const seen = async () => Number(await second.locator("#topic-total").innerText());
+  await until("the numbers are shown", async () => (await seen()) === 3);
+  const event = (number) => ({ specversion: "1.0", id: `load-${number}`, source: "/sales/billing", type: "Sales.BillingRejected", subject: "orders/load" });
+  const SECONDS = 5;
+  for (let burst = 0; burst < SECONDS * 10; burst += 1) {
+    const body = JSON.stringify(Array.from({ length: 50 }, (_, index) => event(burst * 50 + index)));
+    const sent = fetch(`${alone}/api/events`, {
+      method: "POST", body, headers: { "content-type": "application/cloudevents-batch+json", "aeg-sas-key": "local-development" },
+    });
+    await Promise.all([sent, new Promise((done) => setTimeout(done, 100))]);
+  }
+  await until("every event is counted", async () => (await seen()) === 3 + SECONDS * 500);
+  const frames = await second.evaluate(() => window.frames_);
+  await shoot(second, "busy");
+  const slow = frames.filter((milliseconds) => milliseconds > 50).length;
+  const worst = Math.max(...frames);
+  ok(`${SECONDS * 500} events at 500 a second are all counted: ${frames.length} frames, ${slow} of them over 50 ms, the longest ${Math.round(worst)} ms`);
+
+  await second.context().close();
+  endpoint.server.close();
+  assert.deepEqual(complaints, []);
+  ok("no console errors, nothing asked of elsewhere");
+  writeFileSync("target/page.count", `${passed}\n`);
+} finally {
+  await browser.close();
+  for (const child of running) child.kill("SIGINT");
+  await Promise.all(running.map((child) => child.exitCode ?? new Promise((ended) => child.on("exit", ended))));
+  rmSync(data, { recursive: true, force: true });
+}
+process.exit(0);
