@@ -205,6 +205,8 @@ try {
   const told = await second.locator("#inspector-deliveries").innerText();
   assert.match(told, /orders delivered: attempt 1: 503 Busy in .* · waited .* · attempt 2: 202 Delivered in /);
   await second.keyboard.press("Escape");
+  // Out of the list of events, which would stand still.
+  await second.mouse.move(0, 0);
   await second.evaluate(() => document.activeElement.blur());
   ok("a retry is counted, and told with its wait");
 
