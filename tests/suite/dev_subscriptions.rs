@@ -205,20 +205,35 @@ async fn a_dead_letter_is_held_and_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn an_endpoint_on_probation_gets_one_request_at_a_time() {
-    let (_folder, endpoint, grid) =
-        start(&json!({"one": {"destination": to_function("orders", &json!({}))}})).await;
-    // Ten failures in a row; what comes then shows that deliveries go on.
-    endpoint.will_answer(&[503; 12]);
-    for number in 0..12 {
+async fn an_endpoint_that_keeps_failing_gets_no_new_events_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let (endpoint, address) = Endpoint::start().await;
+    let subscriptions = json!({"one": {"destination": to_function("orders", &json!({}))}});
+    let mut options = with(folder.path(), &address, &subscriptions);
+    // Nothing is tried again, and probation is not over, before the test is.
+    options.speed = 0.01;
+    let grid = Grid::start_with(options).await;
+    endpoint.will_answer(&[404; 10]);
+    for number in 0..9 {
         grid.publish(&odd_event(&number.to_string(), "Any")).await;
     }
-    grid.until_idle().await;
-    let deliveries = endpoint.deliveries();
-    assert_eq!(deliveries.len(), 24);
-    let mut delivered = ids(&deliveries, "ONE");
-    delivered.dedup();
-    assert_eq!(delivered.len(), 12);
+    until("nine fail", || endpoint.deliveries().len() == 9).await;
+    grid.publish(&odd_event("the tenth", "Any")).await;
+    until("ten fail", || endpoint.deliveries().len() == 10).await;
+    let untried = json!([]);
+    while grid.get("/events").await["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|event| event["deliveries"][0]["attempts"] == untried)
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    grid.publish(&odd_event("new", "Any")).await;
+    for _ in 0..50 {
+        assert_eq!(grid.get("/idle").await["pending"], 11);
+    }
+    assert_eq!(endpoint.deliveries().len(), 10);
     grid.stop().await;
 }
 
