@@ -88,6 +88,8 @@ pub struct DeliveryOptions {
     pub subscriptions: Option<PathBuf>,
     /// How long after the last attempt a dead letter is written. Without it Azure's five minutes, divided by the speed.
     pub dead_letter_hold: Option<Duration>,
+    /// Makes the random part of every wait the same in every run.
+    pub seed: Option<u64>,
 }
 
 /// What the page offers to send.

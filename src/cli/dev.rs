@@ -53,6 +53,10 @@ struct Delivery {
     /// How long after the last attempt a dead letter is written [default: Azure's 300, divided by the speed]
     #[arg(long, value_name = "SECONDS")]
     dead_letter_hold: Option<u64>,
+
+    /// Makes the random part of the waits the same in every run
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 impl From<Delivery> for DeliveryOptions {
@@ -60,6 +64,7 @@ impl From<Delivery> for DeliveryOptions {
         Self {
             subscriptions: delivery.subscriptions,
             dead_letter_hold: delivery.dead_letter_hold.map(Duration::from_secs),
+            seed: delivery.seed,
         }
     }
 }

@@ -21,9 +21,9 @@ pub(super) fn random_id() -> Uuid {
     Uuid::new_v4()
 }
 
-/// A number from 0 to 1, evenly spread.
-pub(super) fn random_fraction() -> f64 {
-    let (high, _) = random_id().as_u64_pair();
+/// The number from 0 to 1 that belongs to an id; evenly spread, as ids are.
+pub(super) fn fraction(id: Uuid) -> f64 {
+    let (high, _) = id.as_u64_pair();
     f64::from(u32::try_from(high >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 

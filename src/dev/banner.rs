@@ -22,7 +22,8 @@ pub(super) fn banner(
         );
         lines.push(row(&format!("  {}", function.name), &what));
     }
-    for function in &options.subscriptions {
+    let of_functions = options.delivery.subscriptions.is_none();
+    for function in options.subscriptions.iter().filter(|_| of_functions) {
         let what = format!("takes {}", event_names(&function.event_types));
         lines.push(row(&format!("  {}", function.function), &what));
     }
@@ -38,6 +39,9 @@ pub(super) fn banner(
     );
     lines.push(row("Event Grid", &grid));
     lines.push(row("  live page", &addresses.grid));
+    if let Some(file) = &options.delivery.subscriptions {
+        lines.push(row("  subscriptions", &file.display().to_string()));
+    }
     lines.push(row("  access key", DEVELOPMENT_KEY));
     if options.managed_identity {
         let what = "the handler publishes with tokens from /msi/token";

@@ -4,7 +4,11 @@
 //! delivered at least once to every function that takes its type, unchanged and one per request, after the
 //! CloudEvents handshake, and retried by Event Grid's schedule until it ends as a dead letter. What is pending goes on after a restart.
 //!
-//! It does not imitate filters other than by type, output batching or probation.
+//! Subscriptions are data: one for each function, or those of a file or an ARM template, with filters, retry policies,
+//! output batching and delivery properties. An endpoint that keeps failing is put on probation.
+//!
+//! It does not imitate subscriptions that expire, destinations other than webhooks and functions, bearer tokens on
+//! deliveries, events that are given up on probation before any attempt, or answers that come after 30 s.
 
 mod admission;
 mod authentication;
@@ -22,7 +26,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Query, Request, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     middleware,
     response::{IntoResponse, Response},
@@ -48,9 +52,9 @@ use self::{
     admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit},
     authentication::{Gate, identity_routes},
     dead_letters::DeadLetters,
-    delivery::{Delivery, Due, HeldText, Means},
+    delivery::{Callback, Delivery, Due, HeldText, Means},
     filters::{Filter, FilteredEvent},
-    retry::DEAD_LETTER_HOLD,
+    retry::{DEAD_LETTER_HOLD, Jitter},
     store::{EventQuery, GridStore},
     subscriptions::EventSubscription,
 };
@@ -82,8 +86,9 @@ const SHOWN_AT_MOST: u32 = 1_000;
 pub(super) struct Grid {
     listener: TcpListener,
     topic: Arc<Topic>,
-    arrivals: Vec<(EventSubscription, UnboundedReceiver<Due>)>,
+    arrivals: Vec<(EventSubscription, Arc<Callback>, UnboundedReceiver<Due>)>,
     speed: Speed,
+    jitter: Jitter,
     dead_letter_hold: Duration,
     functions: Vec<Subscription>,
     samples: Samples,
@@ -102,6 +107,7 @@ struct Topic {
     held_bytes: Arc<Semaphore>,
     /// One replay at a time: a letter clicked twice is replayed once.
     replaying: Mutex<()>,
+    callbacks: Vec<Arc<Callback>>,
 }
 
 impl Grid {
@@ -122,11 +128,14 @@ impl Grid {
         let mut filters = Vec::new();
         let mut senders = HashMap::new();
         let mut arrivals = Vec::new();
+        let mut callbacks = Vec::new();
         for subscription in subscriptions {
             let (sender, receiver) = unbounded_channel();
             filters.push((subscription.name, subscription.filter.clone()));
             senders.insert(subscription.name, sender);
-            arrivals.push((subscription, receiver));
+            let callback = Arc::new(Callback::new());
+            callbacks.push(Arc::clone(&callback));
+            arrivals.push((subscription, callback, receiver));
         }
         let topic = Topic {
             gate: Arc::new(Gate::new()),
@@ -137,12 +146,14 @@ impl Grid {
             subscriptions: senders,
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
             replaying: Mutex::new(()),
+            callbacks,
         };
         Ok(Self {
             listener,
             topic: Arc::new(topic),
             arrivals,
             speed,
+            jitter: Jitter { seed: options.seed },
             dead_letter_hold: options
                 .dead_letter_hold
                 .unwrap_or_else(|| speed.shorten(DEAD_LETTER_HOLD)),
@@ -170,13 +181,15 @@ impl Grid {
             dead_letters: self.topic.dead_letters.clone(),
             dead_letter_hold: self.dead_letter_hold,
             speed: self.speed,
+            jitter: self.jitter,
+            grid_address: self.address()?.into(),
             terminal: self.topic.terminal.clone(),
         };
         self.topic.take_up().await?;
         let share = (UNDER_WAY / self.arrivals.len().max(1)).max(1);
         let mut deliveries = JoinSet::new();
-        for (subscription, arrivals) in self.arrivals {
-            let delivery = Delivery::new(subscription, deliver_to, means.clone());
+        for (subscription, callback, arrivals) in self.arrivals {
+            let delivery = Delivery::new(subscription, deliver_to, callback, means.clone());
             deliveries.spawn(delivery.run(arrivals, share, deliver_until.clone()));
         }
         let (stopper, stop) = stop::channel();
@@ -303,6 +316,7 @@ fn router(topic: Arc<Topic>, page: Page) -> Router {
         .route("/deadletters", get(dead_letters))
         .route("/deadletters/replay", post(replay::replay))
         .route("/idle", get(idle))
+        .route("/consent/{id}", get(consent).post(consent))
         .with_state(Arc::clone(&topic))
         .merge(page::routes(page))
         .route_layer(middleware::from_fn(page::asked_by_its_address))
@@ -397,6 +411,18 @@ async fn dead_letters(
         Ok(letters) => Json(json!({"deadLetters": letters})).into_response(),
         Err(error) => unreadable(&error),
     }
+}
+
+/// An endpoint's consent to be delivered to, given later than in the handshake itself.
+async fn consent(
+    State(topic): State<Arc<Topic>>,
+    Path(id): Path<String>,
+) -> Result<&'static str, Refusal> {
+    let callback = topic.callbacks.iter().find(|callback| callback.id() == id);
+    let given = callback.is_some_and(|callback| callback.consent());
+    given
+        .then_some("events are delivered from now on")
+        .ok_or(Refusal::NotFound)
 }
 
 /// How many deliveries are not over: 0 once the grid has nothing more to do.

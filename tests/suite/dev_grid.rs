@@ -132,7 +132,7 @@ async fn answer(
 pub(crate) struct Grid {
     pub(crate) address: String,
     key: String,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), DevError>>,
 }

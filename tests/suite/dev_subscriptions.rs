@@ -1,10 +1,24 @@
 //! Event subscriptions of the local Event Grid as data, over real HTTP: filters, retry policies, batches, headers, dead letters.
 
-use std::{path::Path, process::Command, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use axum::{
+    Router,
+    http::{HeaderMap, HeaderName, Method},
+};
+use chrono::{DateTime, Utc};
 use orderflow::dev::GridOptions;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use crate::dev_grid::{Delivery, Endpoint, Grid, odd_event, options, until};
 
@@ -191,20 +205,35 @@ async fn a_dead_letter_is_held_and_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn an_endpoint_on_probation_gets_one_request_at_a_time() {
-    let (_folder, endpoint, grid) =
-        start(&json!({"one": {"destination": to_function("orders", &json!({}))}})).await;
-    // Ten failures in a row; what comes then shows that deliveries go on.
-    endpoint.will_answer(&[503; 12]);
-    for number in 0..12 {
+async fn an_endpoint_that_keeps_failing_gets_no_new_events_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let (endpoint, address) = Endpoint::start().await;
+    let subscriptions = json!({"one": {"destination": to_function("orders", &json!({}))}});
+    let mut options = with(folder.path(), &address, &subscriptions);
+    // Nothing is tried again, and probation is not over, before the test is.
+    options.speed = 0.01;
+    let grid = Grid::start_with(options).await;
+    endpoint.will_answer(&[404; 10]);
+    for number in 0..9 {
         grid.publish(&odd_event(&number.to_string(), "Any")).await;
     }
-    grid.until_idle().await;
-    let deliveries = endpoint.deliveries();
-    assert_eq!(deliveries.len(), 24);
-    let mut delivered = ids(&deliveries, "ONE");
-    delivered.dedup();
-    assert_eq!(delivered.len(), 12);
+    until("nine fail", || endpoint.deliveries().len() == 9).await;
+    grid.publish(&odd_event("the tenth", "Any")).await;
+    until("ten fail", || endpoint.deliveries().len() == 10).await;
+    let untried = json!([]);
+    while grid.get("/events").await["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|event| event["deliveries"][0]["attempts"] == untried)
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    grid.publish(&odd_event("new", "Any")).await;
+    for _ in 0..50 {
+        assert_eq!(grid.get("/idle").await["pending"], 11);
+    }
+    assert_eq!(endpoint.deliveries().len(), 10);
     grid.stop().await;
 }
 
@@ -278,6 +307,130 @@ async fn a_delivery_carries_the_headers_of_its_subscription() {
         deliveries[0].header("content-type"),
         "application/cloudevents+json; charset=utf-8"
     );
+    grid.stop().await;
+}
+
+/// How long the grid waits after the first attempt, in milliseconds.
+async fn first_wait(seed: u64) -> i64 {
+    let folder = tempfile::tempdir().unwrap();
+    let (endpoint, address) = Endpoint::start().await;
+    endpoint.will_answer(&[500]);
+    let subscriptions = json!({"one": {"destination": to_function("orders", &json!({}))}});
+    let mut options = with(folder.path(), &address, &subscriptions);
+    options.speed = 1.0;
+    options.delivery.seed = Some(seed);
+    let grid = Grid::start_with(options).await;
+    grid.publish(&odd_event("1", "Any")).await;
+    let delivery = loop {
+        let delivery = only_delivery(&grid).await;
+        if delivery["attempts"] != json!([]) {
+            break delivery;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let time = |value: &Value| {
+        let time: DateTime<Utc> = value.as_str().unwrap().parse().unwrap();
+        time.timestamp_millis()
+    };
+    let attempt = &delivery["attempts"][0];
+    grid.kill().await;
+    time(&delivery["nextAttemptAt"])
+        - time(&attempt["at"])
+        - attempt["milliseconds"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn a_seed_makes_the_waits_the_same_in_every_run() {
+    let one = first_wait(1).await;
+    assert!((9_998..=11_002).contains(&one), "{one}");
+    // Times are kept in whole milliseconds.
+    assert!((one - first_wait(1).await).abs() <= 3);
+    assert!((one - first_wait(2).await).abs() > 3);
+}
+
+/// Stands in for an endpoint whose handshake is looked at.
+struct Handshake {
+    asked: Mutex<Option<HeaderMap>>,
+    answer: HeaderMap,
+    delivered: AtomicUsize,
+}
+
+impl Handshake {
+    /// Starts it and a grid with one subscription to it.
+    async fn start(answer: &[(&'static str, &str)]) -> (Arc<Self>, TempDir, Grid) {
+        let answer = answer
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+        let handshake = Arc::new(Self {
+            asked: Mutex::default(),
+            answer: answer.collect(),
+            delivered: AtomicUsize::new(0),
+        });
+        let state = Arc::clone(&handshake);
+        let router = Router::new().fallback(async move |method: Method, headers: HeaderMap| {
+            if method == Method::OPTIONS {
+                *state.asked.lock().unwrap() = Some(headers);
+                return state.answer.clone();
+            }
+            state.delivered.fetch_add(1, Ordering::SeqCst);
+            HeaderMap::new()
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        let (folder, _, grid) = start(&json!({
+            "one": {"destination": {"endpointType": "WebHook", "properties": {"endpointUrl": url}}},
+        }))
+        .await;
+        (handshake, folder, grid)
+    }
+
+    fn delivered(&self) -> usize {
+        self.delivered.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_may_consent_later_by_callback() {
+    let (handshake, _folder, grid) = Handshake::start(&[]).await;
+    grid.publish(&odd_event("1", "Any")).await;
+    until("the grid asks", || {
+        handshake.asked.lock().unwrap().is_some()
+    })
+    .await;
+    let asked = handshake.asked.lock().unwrap().clone().unwrap();
+    assert_eq!(asked["WebHook-Request-Origin"], "eventgrid.azure.net");
+    let rate = asked["WebHook-Request-Rate"].to_str().unwrap();
+    assert!(rate.parse::<u32>().unwrap() > 0);
+    let callback = asked["WebHook-Request-Callback"].to_str().unwrap();
+    assert!(callback.starts_with(&grid.address), "{callback}");
+    let visit = async |url: String| grid.client.get(url).send().await.unwrap().status();
+    assert_eq!(visit(format!("{callback}x")).await, 404);
+    assert_eq!(grid.get("/idle").await["pending"], 1);
+    assert_eq!(handshake.delivered(), 0);
+    // Refused until the answer to the first request has arrived.
+    while visit(callback.to_owned()).await != 200 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    grid.until_idle().await;
+    assert_eq!(handshake.delivered(), 1);
+    grid.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_is_not_delivered_to_faster_than_it_allows() {
+    let allowed = [
+        ("webhook-allowed-origin", "*"),
+        ("webhook-allowed-rate", "1"),
+    ];
+    let (handshake, _folder, grid) = Handshake::start(&allowed).await;
+    grid.publish(&odd_event("1", "Any")).await;
+    grid.until_idle().await;
+    grid.publish(&odd_event("2", "Any")).await;
+    for _ in 0..50 {
+        assert_eq!(grid.get("/idle").await["pending"], 1);
+    }
+    assert_eq!(handshake.delivered(), 1);
     grid.stop().await;
 }
 

@@ -17,20 +17,23 @@ use tokio::{
 };
 use url::Url;
 
-pub(super) use self::due::{Due, HeldText};
 use self::{
     due::Waiting,
     probation::{Change, Probation},
     request::Loaded,
 };
+pub(super) use self::{
+    due::{Due, HeldText},
+    handshake::Callback,
+};
 use super::{
     dead_letters::{DeadLetter, DeadLetters},
-    retry::{Next, Outcome, Speed, after_failure},
+    retry::{Jitter, Next, Outcome, Speed, after_failure},
     store::{Attempt, Condemned, GridStore, Leaves},
     subscriptions::EventSubscription,
 };
 use crate::dev::{
-    ambient::{now, random_fraction},
+    ambient::now,
     stop::Stop,
     terminal::{EventReport, Happening, Terminal},
 };
@@ -53,6 +56,9 @@ pub(super) struct Means {
     /// How long after the last attempt a dead letter is written.
     pub(super) dead_letter_hold: Duration,
     pub(super) speed: Speed,
+    pub(super) jitter: Jitter,
+    /// Where the grid itself is reached, without a slash at the end.
+    pub(super) grid_address: Arc<str>,
     pub(super) terminal: Terminal,
 }
 
@@ -61,6 +67,7 @@ pub(super) struct Means {
 pub(super) struct Delivery {
     subscription: EventSubscription,
     endpoint: Url,
+    callback: Arc<Callback>,
     means: Means,
 }
 
@@ -86,10 +93,16 @@ struct Rest {
 
 impl Delivery {
     /// That of the subscription; functions are at the host with this base address.
-    pub(super) fn new(subscription: EventSubscription, host: &Url, means: Means) -> Self {
+    pub(super) fn new(
+        subscription: EventSubscription,
+        host: &Url,
+        callback: Arc<Callback>,
+        means: Means,
+    ) -> Self {
         Self {
             endpoint: subscription.destination.address(host),
             subscription,
+            callback,
             means,
         }
     }
@@ -101,10 +114,10 @@ impl Delivery {
         at_once: usize,
         stop: Stop,
     ) {
-        tokio::select! {
-            () = self.consent() => {}
+        let mut pace = tokio::select! {
+            pace = self.consent() => pace,
             () = stop.requested() => return,
-        }
+        };
         let this = Arc::new(self);
         let mut waiting = Waiting::default();
         let mut under_way = JoinSet::new();
@@ -112,18 +125,21 @@ impl Delivery {
         let mut probation = Probation::default();
         loop {
             let limit = if probation.is_on() { 1 } else { at_once };
-            while under_way.len() < limit
-                && probation
-                    .until()
-                    .is_none_or(|until| until <= Instant::now())
-            {
-                let batch = waiting.take(this.subscription.batching, Instant::now());
+            while under_way.len() < limit {
+                let now = Instant::now();
+                if probation.until().max(pace.until()) > Some(now) {
+                    break;
+                }
+                let batch = waiting.take(this.subscription.batching, now);
                 if batch.is_empty() {
                     break;
                 }
+                pace.made(now);
                 under_way.spawn(Arc::clone(&this).attempt(batch));
             }
-            let next = waiting.first().max(waiting.first().and(probation.until()));
+            let next = waiting
+                .first()
+                .and_then(|first| Some(first).max(probation.until()).max(pace.until()));
             let mut arrived = Vec::new();
             tokio::select! {
                 // All that is there at once, so that batches can be filled.
@@ -192,14 +208,19 @@ impl Delivery {
         let at = now();
         let started = Instant::now();
         let (outcome, problem) = self.post(&events).await;
+        let took = started.elapsed();
+        let jitter = events.first().map(|(due, _)| {
+            let name = self.subscription.name;
+            self.means.jitter.of(name, due.number, due.attempt)
+        });
         let made = Made {
             at,
-            took: started.elapsed(),
+            took,
             outcome,
             problem,
-            jitter: random_fraction(),
-            ended: Instant::now(),
-            ended_at: now(),
+            jitter: jitter.unwrap_or_default(),
+            ended: started + took,
+            ended_at: after(at, took),
         };
         let settled = join_all(events.into_iter().map(|(due, _)| self.settle(due, &made))).await;
         again.extend(settled.into_iter().flatten());

@@ -5,6 +5,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::dev::ambient::{fraction, random_id};
 
 /// The waits after the first, second, … failed attempt. Every later one is [`LAST_WAIT`].
 const WAITS: [Duration; 9] = [
@@ -234,6 +237,26 @@ pub(super) fn after_failure(
     Next::Retry(wait)
 }
 
+/// Where the random part of a wait comes from: from chance, or from a seed. With a seed, the same attempt at the same event
+/// is always followed by the same wait, whatever happens beside it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Jitter {
+    pub(super) seed: Option<u64>,
+}
+
+impl Jitter {
+    /// The number from 0 to 1 for this attempt.
+    pub(super) fn of(self, subscription: &str, event: i64, attempt: u32) -> f64 {
+        fraction(match self.seed {
+            Some(seed) => {
+                let name = format!("{seed}/{subscription}/{event}/{attempt}");
+                Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+            }
+            None => random_id(),
+        })
+    }
+}
+
 /// How many times faster than Azure the local grid lives: at 60, a wait of a minute takes a second and the 24 hours of an
 /// event's life take 24 minutes. The 30 seconds in which a function must answer are never shortened.
 #[derive(Debug, Clone, Copy)]
@@ -355,6 +378,23 @@ mod tests {
         assert_eq!(wait(0.5), Duration::from_millis(10_500));
         assert_eq!(wait(1.0), Duration::from_secs(11));
         assert_eq!(wait(7.0), Duration::from_secs(11));
+    }
+
+    #[test]
+    fn a_seed_says_which_jitter_belongs_to_an_attempt() {
+        let jitter = Jitter { seed: Some(7) };
+        let first = jitter.of("billing", 1, 1);
+        assert!((0.0..=1.0).contains(&first));
+        assert_eq!(first.to_bits(), jitter.of("billing", 1, 1).to_bits());
+        for other in [
+            jitter.of("orders", 1, 1),
+            jitter.of("billing", 2, 1),
+            jitter.of("billing", 1, 2),
+            Jitter { seed: Some(8) }.of("billing", 1, 1),
+            Jitter { seed: None }.of("billing", 1, 1),
+        ] {
+            assert_ne!(first.to_bits(), other.to_bits());
+        }
     }
 
     #[test]

@@ -1,15 +1,27 @@
-//! The handshake before the first delivery.
+//! The handshake before the first delivery, as the webhook specification of CloudEvents has it.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use reqwest::{Method, header::ALLOW};
-use tokio::time::sleep;
+use reqwest::{
+    Method, Response,
+    header::{ALLOW, HeaderMap},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use super::{ANSWER, Delivery};
-use crate::dev::{client::describe, grid::subscriptions::Destination};
+use crate::dev::{ambient::random_id, client::describe, grid::subscriptions::Destination};
 
 /// Who Event Grid says it is in the handshake.
 const ORIGIN: &str = "eventgrid.azure.net";
+
+/// How many requests a minute are asked for.
+const RATE: u32 = 60_000;
 
 /// How long to wait before asking again for consent that was not given.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -17,11 +29,76 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Asked so often in vain, the developer is told.
 const ASKED_IN_VAIN: u32 = 20;
 
+/// Consent that comes later, by a request to an address that only the endpoint knows.
+#[derive(Debug)]
+pub(in super::super) struct Callback {
+    id: String,
+    awaited: AtomicBool,
+    given: Notify,
+}
+
+impl Callback {
+    /// One at an address that nobody can guess.
+    pub(in super::super) fn new() -> Self {
+        Self {
+            id: random_id().simple().to_string(),
+            awaited: AtomicBool::new(false),
+            given: Notify::new(),
+        }
+    }
+
+    /// The end of its address.
+    pub(in super::super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Takes the consent. False if the endpoint has not answered the first request yet: it must do that before.
+    pub(in super::super) fn consent(&self) -> bool {
+        let awaited = self.awaited.load(Ordering::Relaxed);
+        if awaited {
+            self.given.notify_one();
+        }
+        awaited
+    }
+}
+
+/// How fast an endpoint may be delivered to.
+#[derive(Debug)]
+pub(super) struct Pace {
+    every: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// So many requests a minute, or as many as there are.
+    fn new(per_minute: Option<u32>) -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            every: per_minute.and_then(|rate| minute.checked_div(rate)),
+            next: None,
+        }
+    }
+
+    /// When the next request may be made, if one may have to wait.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Takes note of a request.
+    pub(super) fn made(&mut self, now: Instant) {
+        self.next = self.every.map(|every| now + every);
+    }
+}
+
 impl Delivery {
-    /// Asks until the endpoint agrees to be delivered to.
-    pub(super) async fn consent(&self) {
+    /// Asks until the endpoint agrees to be delivered to; returns how fast it may be.
+    pub(super) async fn consent(&self) -> Pace {
         let mut asked = 0;
-        while let Err(refusal) = self.ask().await {
+        loop {
+            let refusal = match self.ask().await {
+                Ok(pace) => return pace,
+                Err(refusal) => refusal,
+            };
             asked += 1;
             if asked == ASKED_IN_VAIN {
                 self.means.terminal.alarm(format!(
@@ -30,7 +107,10 @@ impl Delivery {
                     self.shown_endpoint()
                 ));
             }
-            sleep(ASK_AGAIN).await;
+            tokio::select! {
+                () = sleep(ASK_AGAIN) => {}
+                () = self.callback.given.notified() => return Pace::new(None),
+            }
         }
     }
 
@@ -43,32 +123,50 @@ impl Delivery {
         shown.to_string()
     }
 
-    /// The handshake of the CloudEvents webhook specification. Headers give consent, the status does not matter.
-    async fn ask(&self) -> Result<(), String> {
+    /// Headers give consent, the status does not matter.
+    async fn ask(&self) -> Result<Pace, String> {
         let request = self
             .means
             .client
             .request(Method::OPTIONS, self.endpoint.clone());
+        let callback = format!("{}/consent/{}", self.means.grid_address, self.callback.id);
         let request = request
             .header("WebHook-Request-Origin", ORIGIN)
+            .header("WebHook-Request-Callback", callback)
+            .header("WebHook-Request-Rate", RATE)
             .timeout(ANSWER);
         let answer = request.send().await.map_err(|error| describe(&error))?;
-        let allowed = answer
-            .headers()
-            .get("WebHook-Allowed-Origin")
-            .and_then(|origin| origin.to_str().ok());
-        match allowed {
-            Some(origin) if origin == "*" || origin.eq_ignore_ascii_case(ORIGIN) => Ok(()),
-            Some(origin) => Err(format!("it allows {origin}, not {ORIGIN}")),
-            None => Err(format!(
-                "status {} without the header WebHook-Allowed-Origin{}",
-                answer.status().as_u16(),
-                if answer.headers().contains_key(ALLOW) {
-                    ", but with Allow"
-                } else {
-                    ""
-                }
-            )),
+        self.callback.awaited.store(true, Ordering::Relaxed);
+        consented(&answer)?;
+        match header(answer.headers(), "WebHook-Allowed-Rate") {
+            // The specification wants the header; many endpoints leave it out, and Event Grid delivers to them.
+            None | Some("*") => Ok(Pace::new(None)),
+            Some(rate) => match rate.parse() {
+                Ok(rate) if rate > 0 => Ok(Pace::new(Some(rate))),
+                _ => Err(format!(
+                    "WebHook-Allowed-Rate is {rate}, it must be a number of requests per minute or *"
+                )),
+            },
         }
     }
+}
+
+fn consented(answer: &Response) -> Result<(), String> {
+    match header(answer.headers(), "WebHook-Allowed-Origin") {
+        Some(origin) if origin == "*" || origin.eq_ignore_ascii_case(ORIGIN) => Ok(()),
+        Some(origin) => Err(format!("it allows {origin}, not {ORIGIN}")),
+        None => Err(format!(
+            "status {} without the header WebHook-Allowed-Origin{}",
+            answer.status().as_u16(),
+            if answer.headers().contains_key(ALLOW) {
+                ", but with Allow"
+            } else {
+                ""
+            }
+        )),
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
