@@ -15,6 +15,7 @@ mod artifacts;
 mod bad_input;
 mod canary;
 mod cloud_event;
+mod conformance;
 mod convergence;
 mod delivery;
 mod dev_grid;
