@@ -80,6 +80,7 @@ pub struct TimerFunction {
 
 /// How to run the whole application.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct DevOptions {
     /// Where the host listens; 0 picks a free port.
     pub host_port: u16,
@@ -90,6 +91,8 @@ pub struct DevOptions {
     /// How many times faster than Azure's the waits between deliveries are. At 60 a wait of a minute takes a second,
     /// and the 24 hours of an event's life take 24 minutes.
     pub speed: f64,
+    /// Refuses what is more than a topic in Azure takes: 5,000 events or 5 MB per second.
+    pub throttle: bool,
     /// Shows only what went wrong.
     pub quiet: bool,
     /// Opens the grid's address in a browser.
@@ -124,6 +127,8 @@ pub struct GridOptions {
     pub data: PathBuf,
     /// As in [`DevOptions::speed`].
     pub speed: f64,
+    /// Refuses what is more than a topic in Azure takes: 5,000 events or 5 MB per second.
+    pub throttle: bool,
     /// Shows only what went wrong.
     pub quiet: bool,
     /// The functions that take events.
@@ -177,6 +182,7 @@ impl Dev {
             &options.subscriptions,
             speed,
             terminal.clone(),
+            options.throttle,
         )?;
         let addresses = Addresses {
             grid: grid.address()?,
@@ -311,6 +317,7 @@ impl LocalGrid {
             &options.subscriptions,
             speed,
             terminal.clone(),
+            options.throttle,
         )?;
         let address = grid.address()?;
         Ok(Self {

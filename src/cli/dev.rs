@@ -29,6 +29,10 @@ struct Common {
     #[arg(long, value_name = "N", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
 
+    /// Refuse what is more than a topic in Azure takes: 5,000 events or 5 MB per second
+    #[arg(long)]
+    throttle: bool,
+
     /// Show only what went wrong
     #[arg(long)]
     quiet: bool,
@@ -107,6 +111,7 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         grid_port: common.grid_port,
         data,
         speed: common.speed,
+        throttle: common.throttle,
         quiet: common.quiet,
         open,
         managed_identity,
@@ -134,6 +139,7 @@ pub(super) async fn run_grid(command: Grid) -> Result<(), String> {
         deliver_to,
         data: common.data,
         speed: common.speed,
+        throttle: common.throttle,
         quiet: common.quiet,
         subscriptions: subscriptions(),
     };

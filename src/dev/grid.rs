@@ -12,6 +12,7 @@ mod dead_letters;
 mod delivery;
 mod retry;
 mod store;
+mod throttle;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -31,6 +32,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
+    time::Instant,
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
@@ -39,11 +41,12 @@ pub use self::authentication::DEVELOPMENT_KEY;
 pub(super) use self::retry::Speed;
 pub use self::store::StoreError;
 use self::{
-    admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit},
+    admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit, check_api_version},
     authentication::{Gate, identity_routes},
     dead_letters::DeadLetters,
     delivery::{Due, EventSubscription, HeldText, Means},
     store::{EventQuery, GridStore},
+    throttle::Throttle,
 };
 use super::{
     DevError, Subscription,
@@ -80,6 +83,8 @@ pub(super) struct Grid {
 #[derive(Debug)]
 struct Topic {
     gate: Arc<Gate>,
+    /// None: it takes whatever comes.
+    throttle: Option<Throttle>,
     store: GridStore,
     dead_letters: DeadLetters,
     terminal: Terminal,
@@ -97,6 +102,7 @@ impl Grid {
         subscriptions: &[Subscription],
         speed: Speed,
         terminal: Terminal,
+        throttle: bool,
     ) -> Result<Self, DevError> {
         let mut takers: HashMap<_, Vec<_>> = HashMap::new();
         let mut senders = HashMap::new();
@@ -114,6 +120,7 @@ impl Grid {
         }
         let topic = Topic {
             gate: Arc::new(Gate::new()),
+            throttle: throttle.then(Throttle::default),
             store: GridStore::open(&folder.grid_database())?,
             dead_letters: DeadLetters::new(folder.dead_letters()),
             terminal,
@@ -273,15 +280,20 @@ async fn index() -> impl IntoResponse {
 async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {
     let (parts, body) = request.into_parts();
     topic.gate.check(&parts.headers, &parts.uri, now())?;
+    check_api_version(parts.uri.query())?;
     let body = body::read(body, MAXIMUM_BYTES)
         .await
         .map_err(|error| match error {
             BodyError::TooLarge(_) => Refusal::TooLarge,
             BodyError::Incomplete => Refusal::Incomplete(error.to_string()),
         })?;
-    topic
-        .accept(admit(content_type(&parts.headers), &body)?)
-        .await?;
+    let events = admit(content_type(&parts.headers), &body)?;
+    if let Some(throttle) = &topic.throttle {
+        throttle
+            .pass(&events, Instant::now())
+            .map_err(Refusal::Throttled)?;
+    }
+    topic.accept(events).await?;
     Ok(StatusCode::OK)
 }
 

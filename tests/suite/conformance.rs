@@ -95,7 +95,7 @@ async fn send(address: &str, request: &Request) -> (u16, Value) {
     let address = address.trim_start_matches("http://");
     let mut head = "POST /billing HTTP/1.1\r\nConnection: close\r\n".to_owned();
     for (name, value) in &request.headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     let mut stream = TcpStream::connect(address).await.unwrap();
     let bytes = format!("{head}\r\n{}", request.body);
