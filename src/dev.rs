@@ -32,7 +32,7 @@ use url::Url;
 use self::{
     banner::banner,
     data_folder::DataFolder,
-    grid::{Grid, Speed},
+    grid::{Grid, Setup, Speed},
     host::{Host, HostOptions},
     listening::bind,
     terminal::Terminal,
@@ -105,6 +105,7 @@ pub struct Samples {
 
 /// How to run the whole application.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct DevOptions {
     /// Where the host listens; 0 picks a free port.
     pub host_port: u16,
@@ -115,6 +116,8 @@ pub struct DevOptions {
     /// How many times faster than Azure's the waits between deliveries are. At 60 a wait of a minute takes a second,
     /// and the 24 hours of an event's life take 24 minutes.
     pub speed: f64,
+    /// Refuses what is more than a topic in Azure takes: 5,000 events or 5 MB per second.
+    pub throttle: bool,
     /// Shows only what went wrong.
     pub quiet: bool,
     /// How events are delivered.
@@ -153,6 +156,8 @@ pub struct GridOptions {
     pub data: PathBuf,
     /// As in [`DevOptions::speed`].
     pub speed: f64,
+    /// Refuses what is more than a topic in Azure takes: 5,000 events or 5 MB per second.
+    pub throttle: bool,
     /// Shows only what went wrong.
     pub quiet: bool,
     /// How events are delivered.
@@ -204,15 +209,14 @@ impl Dev {
         let host_listener = bind(options.host_port, "--host-port").await?;
         let grid_listener = bind(options.grid_port, "--grid-port").await?;
         let terminal = Terminal::start(options.quiet);
-        let grid = Grid::open(
-            grid_listener,
-            &folder,
-            &options.subscriptions,
-            &options.delivery,
+        let setup = Setup {
+            functions: options.subscriptions.clone(),
+            delivery: options.delivery.clone(),
+            samples: options.samples.clone(),
             speed,
-            options.samples.clone(),
-            terminal.clone(),
-        )?;
+            throttle: options.throttle,
+        };
+        let grid = Grid::open(grid_listener, &folder, setup, terminal.clone())?;
         let addresses = Addresses {
             grid: grid.address()?,
             host: listening::address(&host_listener)?,
@@ -340,15 +344,14 @@ impl LocalGrid {
         let folder = DataFolder::open(&options.data)?;
         let listener = bind(options.grid_port, "--grid-port").await?;
         let terminal = Terminal::start(options.quiet);
-        let grid = Grid::open(
-            listener,
-            &folder,
-            &options.subscriptions,
-            &options.delivery,
+        let setup = Setup {
+            functions: options.subscriptions,
+            delivery: options.delivery,
+            samples: options.samples,
             speed,
-            options.samples,
-            terminal.clone(),
-        )?;
+            throttle: options.throttle,
+        };
+        let grid = Grid::open(listener, &folder, setup, terminal.clone())?;
         let address = grid.address()?;
         Ok(Self {
             grid,

@@ -34,6 +34,10 @@ struct Common {
     #[arg(long, value_name = "N", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
 
+    /// Refuse what is more than a topic in Azure takes: 5,000 events or 5 MB per second
+    #[arg(long)]
+    throttle: bool,
+
     #[command(flatten)]
     delivery: Delivery,
 
@@ -142,6 +146,7 @@ pub(super) async fn run(command: Dev) -> Result<(), String> {
         grid_port: common.grid_port,
         data,
         speed: common.speed,
+        throttle: common.throttle,
         quiet: common.quiet,
         delivery: common.delivery.into(),
         open,
@@ -171,6 +176,7 @@ pub(super) async fn run_grid(command: Grid) -> Result<(), String> {
         deliver_to,
         data: common.data,
         speed: common.speed,
+        throttle: common.throttle,
         quiet: common.quiet,
         delivery: common.delivery.into(),
         subscriptions: subscriptions(),

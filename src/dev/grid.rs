@@ -21,6 +21,7 @@ mod replay;
 mod retry;
 mod store;
 mod subscriptions;
+mod throttle;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -41,6 +42,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
+    time::Instant,
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
@@ -49,7 +51,7 @@ pub use self::authentication::DEVELOPMENT_KEY;
 pub(super) use self::retry::Speed;
 pub use self::store::StoreError;
 use self::{
-    admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit},
+    admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit, check_api_version},
     authentication::{Gate, identity_routes},
     dead_letters::DeadLetters,
     delivery::{Callback, Delivery, Due, HeldText, Means},
@@ -57,6 +59,7 @@ use self::{
     retry::{DEAD_LETTER_HOLD, Jitter},
     store::{EventQuery, GridStore},
     subscriptions::EventSubscription,
+    throttle::Throttle,
 };
 use super::{
     DeliveryOptions, DevError, Samples, Subscription,
@@ -94,10 +97,23 @@ pub(super) struct Grid {
     samples: Samples,
 }
 
+/// What makes one grid differ from another.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) functions: Vec<Subscription>,
+    pub(super) delivery: DeliveryOptions,
+    pub(super) samples: Samples,
+    pub(super) speed: Speed,
+    /// Refuses what is more than a topic in Azure takes.
+    pub(super) throttle: bool,
+}
+
 /// What the HTTP side works with.
 #[derive(Debug)]
 struct Topic {
     gate: Arc<Gate>,
+    /// None: it takes whatever comes.
+    throttle: Option<Throttle>,
     store: GridStore,
     dead_letters: DeadLetters,
     terminal: Terminal,
@@ -115,15 +131,19 @@ impl Grid {
     pub(super) fn open(
         listener: TcpListener,
         folder: &DataFolder,
-        functions: &[Subscription],
-        options: &DeliveryOptions,
-        speed: Speed,
-        samples: Samples,
+        setup: Setup,
         terminal: Terminal,
     ) -> Result<Self, DevError> {
+        let Setup {
+            functions,
+            delivery: options,
+            samples,
+            speed,
+            throttle,
+        } = setup;
         let subscriptions = match &options.subscriptions {
-            Some(file) => subscriptions::read(file, functions)?,
-            None => subscriptions::of_functions(functions),
+            Some(file) => subscriptions::read(file, &functions)?,
+            None => subscriptions::of_functions(&functions),
         };
         let mut filters = Vec::new();
         let mut senders = HashMap::new();
@@ -139,6 +159,7 @@ impl Grid {
         }
         let topic = Topic {
             gate: Arc::new(Gate::new()),
+            throttle: throttle.then(Throttle::default),
             store: GridStore::open(&folder.grid_database())?,
             dead_letters: DeadLetters::new(folder.dead_letters()),
             terminal,
@@ -157,7 +178,7 @@ impl Grid {
             dead_letter_hold: options
                 .dead_letter_hold
                 .unwrap_or_else(|| speed.shorten(DEAD_LETTER_HOLD)),
-            functions: functions.to_vec(),
+            functions,
             samples,
         })
     }
@@ -354,15 +375,20 @@ async fn index(headers: HeaderMap) -> Response {
 async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {
     let (parts, body) = request.into_parts();
     topic.gate.check(&parts.headers, &parts.uri, now())?;
+    check_api_version(parts.uri.query())?;
     let body = body::read(body, MAXIMUM_BYTES)
         .await
         .map_err(|error| match error {
             BodyError::TooLarge(_) => Refusal::TooLarge,
             BodyError::Incomplete => Refusal::Incomplete(error.to_string()),
         })?;
-    topic
-        .accept(admit(content_type(&parts.headers), &body)?)
-        .await?;
+    let events = admit(content_type(&parts.headers), &body)?;
+    if let Some(throttle) = &topic.throttle {
+        throttle
+            .pass(&events, Instant::now())
+            .map_err(Refusal::Throttled)?;
+    }
+    topic.accept(events).await?;
     Ok(StatusCode::OK)
 }
 

@@ -148,6 +148,7 @@ pub(crate) fn options(data: &Path, deliver_to: &str, speed: f64) -> GridOptions 
         deliver_to: deliver_to.to_owned(),
         data: data.to_path_buf(),
         speed,
+        throttle: false,
         quiet: true,
         delivery: DeliveryOptions {
             dead_letter_hold: Some(Duration::ZERO),
@@ -381,6 +382,84 @@ async fn what_is_too_large_is_refused() {
     let many = format!("[{}]", vec!["{}"; 5_001].join(","));
     assert_eq!(grid.publish_with(BATCH, &grid.key, many).await.0, 413);
     grid.stop().await;
+}
+
+#[tokio::test]
+async fn the_version_of_the_api_may_be_missing_but_not_another_one() {
+    let (_folder, _endpoint, grid) = start(60.0).await;
+    let publish = async |query: &str| {
+        let request = grid
+            .client
+            .post(format!("{}/api/events{query}", grid.address));
+        let request = request
+            .header("content-type", ONE)
+            .header("aeg-sas-key", &grid.key);
+        let event = odd_event("1", "Sales.OrderPlaced");
+        let answer = request.body(event).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.bytes().await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    };
+    for query in ["", "?api-version=2018-01-01", "?a=b&Api-Version=2018-01-01"] {
+        assert_eq!(publish(query).await, (200, Value::Null), "{query}");
+    }
+    for query in [
+        "?api-version=2024-06-01",
+        "?api-version=",
+        "?a=b&api-version=2018-01-01-preview",
+    ] {
+        let (status, body) = publish(query).await;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (400, &"BadRequest".into())
+        );
+        assert_eq!(body["error"]["details"][0]["code"], "InvalidApiVersion");
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("must be 2018-01-01"), "{message}");
+    }
+    let events = grid.get("/events").await;
+    assert_eq!(events["events"].as_array().unwrap().len(), 3);
+    grid.stop().await;
+}
+
+#[tokio::test]
+async fn a_throttled_topic_refuses_what_is_more_than_it_takes_in_a_second() {
+    let (_endpoint, address) = Endpoint::start().await;
+    let batch = || {
+        // Nobody takes these, so nothing is delivered.
+        let event = odd_event("1", "Sales.Unheard");
+        format!("[{}]", vec![event; 5_000].join(","))
+    };
+    for throttle in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = options(folder.path(), &address, 60.0);
+        options.throttle = throttle;
+        let grid = Grid::start_with(options).await;
+        let publish = || {
+            let url = format!("{}/api/events?api-version=2018-01-01", grid.address);
+            let request = grid.client.post(url).header("content-type", BATCH);
+            request
+                .header("aeg-sas-key", &grid.key)
+                .body(batch())
+                .send()
+        };
+        // Together they come faster than one after the other is kept.
+        let answers = futures_util::future::join_all((0..6).map(|_| publish())).await;
+        let (accepted, refused): (Vec<_>, Vec<_>) = answers
+            .into_iter()
+            .map(Result::unwrap)
+            .partition(|answer| answer.status() == 200);
+        assert!(!accepted.is_empty());
+        assert_eq!(!refused.is_empty(), throttle);
+        for answer in refused {
+            assert_eq!(answer.status(), 429);
+            assert_eq!(answer.headers()["retry-after"], "1");
+            let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            assert_eq!(body["error"]["code"], "TooManyRequests");
+            assert_eq!(body["error"]["details"][0]["code"], "TooManyRequests");
+        }
+        grid.stop().await;
+    }
 }
 
 #[tokio::test]

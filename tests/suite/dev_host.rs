@@ -148,6 +148,7 @@ fn options(folder: &Path) -> DevOptions {
         grid_port: 0,
         data: folder.join("data"),
         speed: 1_000.0,
+        throttle: false,
         quiet: true,
         delivery: orderflow::dev::DeliveryOptions::default(),
         open: false,

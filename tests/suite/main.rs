@@ -16,6 +16,7 @@ mod bad_input;
 mod canary;
 mod cloud_event;
 mod compatibility;
+mod conformance;
 mod convergence;
 mod delivery;
 mod dev_grid;

@@ -1,13 +1,14 @@
 //! What the topic accepts: CloudEvents 1.0 in JSON, all events of a request or none.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    http::StatusCode,
+    http::{StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
+use url::form_urlencoded;
 
 use crate::dev::json::Json;
 
@@ -16,6 +17,9 @@ pub(super) const MAXIMUM_BYTES: usize = 1024 * 1024;
 
 /// The most events in one request.
 pub(super) const MAXIMUM_EVENTS: usize = 5_000;
+
+/// The only version of the publishing API for custom topics.
+const API_VERSION: &str = "2018-01-01";
 
 pub(super) const ONE_EVENT: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -39,6 +43,8 @@ pub(super) enum Refusal {
          bG9jYWwtZGV2ZWxvcG1lbnQ=, or a bearer token from /msi/token"
     )]
     Unauthorized(&'static str),
+    #[error("the api-version must be {API_VERSION}, the only one for custom topics, it is {0}")]
+    ApiVersion(String),
     #[error(
         "the content type must be {ONE_EVENT} (one event) or {BATCH} (an array), it is {0}; \
          a custom topic does not accept the binary mode of CloudEvents"
@@ -55,6 +61,11 @@ pub(super) enum Refusal {
     TooLarge,
     #[error("the request has {0} events, more than 5000: send fewer at once")]
     TooManyEvents(usize),
+    #[error(
+        "the topic takes 5000 events or 5 MB per second (--throttle), and this is more: send it again in {} seconds",
+        whole_seconds(*.0)
+    )]
+    Throttled(Duration),
     #[error("{0}")]
     Incomplete(String),
     #[error("the events could not be kept, and none was accepted: {0}")]
@@ -67,11 +78,13 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::ContentType(_)
+            Self::ApiVersion(_)
+            | Self::ContentType(_)
             | Self::NotJson { .. }
             | Self::NotCloudEvent { .. }
             | Self::Incomplete(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge | Self::TooManyEvents(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
@@ -80,11 +93,13 @@ impl Refusal {
     fn codes(&self) -> (&'static str, &'static str) {
         match self {
             Self::Unauthorized(_) => ("Unauthorized", "InvalidCredential"),
+            Self::ApiVersion(_) => ("BadRequest", "InvalidApiVersion"),
             Self::ContentType(_) => ("BadRequest", "InvalidContentType"),
             Self::NotJson { .. } | Self::NotCloudEvent { .. } => ("BadRequest", "InputJsonInvalid"),
             Self::Incomplete(_) => ("BadRequest", "IncompleteRequest"),
             Self::TooLarge => ("RequestEntityTooLarge", "RequestTooLarge"),
             Self::TooManyEvents(_) => ("RequestEntityTooLarge", "TooManyEvents"),
+            Self::Throttled(_) => ("TooManyRequests", "TooManyRequests"),
             Self::NotKept(_) => ("InternalServerError", "NotAccepted"),
             Self::NotFound => ("NotFound", "ResourceNotFound"),
         }
@@ -96,7 +111,34 @@ impl IntoResponse for Refusal {
         let (code, detail) = self.codes();
         let message = self.to_string();
         let body = json!({"error": {"code": code, "message": message, "details": [{"code": detail, "message": message}]}});
-        (self.status(), Json(body)).into_response()
+        let answer = (self.status(), Json(body));
+        match self {
+            Self::Throttled(wait) => {
+                ([(RETRY_AFTER, whole_seconds(wait).to_string())], answer).into_response()
+            }
+            _ => answer.into_response(),
+        }
+    }
+}
+
+/// Rounded up, since a client that comes too early has to wait again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_millis()
+        .div_ceil(1_000)
+        .max(1)
+        .try_into()
+        .unwrap_or(u64::MAX)
+}
+
+/// Checks the version that a request asks for. It may be missing: Azure's own examples for curl publish without it (Azure
+/// documentation, "Send custom events to a web endpoint with Azure CLI").
+pub(super) fn check_api_version(query: Option<&str>) -> Result<(), Refusal> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    match pairs.find(|(name, _)| name.eq_ignore_ascii_case("api-version")) {
+        Some((_, version)) if version != API_VERSION => {
+            Err(Refusal::ApiVersion(version.escape_debug().to_string()))
+        }
+        _ => Ok(()),
     }
 }
 
