@@ -131,6 +131,7 @@ impl Grid {
             event_types,
         };
         let options = GridOptions {
+            throttle: false,
             delivery: orderflow::dev::DeliveryOptions::default(),
             grid_port: 0,
             deliver_to: deliver_to.to_owned(),
