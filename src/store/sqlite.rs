@@ -15,13 +15,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use rusqlite::{
-    Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, named_params, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, config::DbConfig, named_params,
+    params,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -179,12 +180,29 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(64);
     // A plan that depends on bound values would be made anew for every value.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    log_ahead(&connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // Fewer, larger checkpoints: up to 32 MB of log.
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     Ok(connection)
+}
+
+/// Switches the file to a write-ahead log, unless it has one. SQLite does not wait for others here, since two that upgrade
+/// their locks could wait for each other: whoever comes in second is told that the file is locked, and tries again.
+fn log_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let started = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && started.elapsed() < BUSY_TIMEOUT =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            switched => return switched,
+        }
+    }
 }
 
 fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
