@@ -210,6 +210,33 @@ try {
   await second.evaluate(() => document.activeElement.blur());
   ok("a retry is counted, and told with its wait");
 
+  const before = endpoint.taken.length;
+  await second.getByRole("button", { name: "Inject faults" }).click();
+  await second.getByLabel("Fault", { exact: true }).selectOption("503");
+  await second.getByLabel("Into deliveries to").selectOption("orders");
+  await second.getByLabel("How many, in percent").fill("100");
+  await second.getByRole("button", { name: "Inject it" }).click();
+  await second.locator("#fault-list li").waitFor();
+  await shoot(second, "faults");
+  await second.keyboard.press("Escape");
+  await second.locator("#injected", { hasText: "fail with 503, without delivering: 100 % of the deliveries to orders" }).waitFor();
+  await second.getByRole("button", { name: "Fire an event" }).click();
+  await second.getByLabel("Type").selectOption("Sales.BillingRejected");
+  await second.getByRole("button", { name: "Fire it" }).click();
+  const failing = ({ state, attempts }) => state === "pending" && attempts.length > 0;
+  await until("the delivery fails", async () => {
+    const { events } = await (await fetch(`${alone}/events`)).json();
+    return events.some(({ deliveries }) => deliveries.some(failing));
+  });
+  assert.equal(endpoint.taken.length, before);
+  await second.getByRole("button", { name: "Inject faults" }).click();
+  await second.getByRole("button", { name: "Remove" }).click();
+  await second.locator("#no-faults").waitFor();
+  await second.keyboard.press("Escape");
+  await until("it is delivered", () => endpoint.taken.length === before + 1);
+  assert.equal(await second.locator("#injected").isVisible(), false);
+  ok("a fault is injected and taken back");
+
   await second.evaluate(() => {
     window.frames_ = [];
     let last = performance.now();
@@ -220,9 +247,9 @@ try {
     };
     requestAnimationFrame(frame);
   });
-  // Two events were fired, and one replayed.
+  // Three events were fired, and one replayed.
   const seen = async () => Number(await second.locator("#topic-total").innerText());
-  await until("the numbers are shown", async () => (await seen()) === 3);
+  await until("the numbers are shown", async () => (await seen()) === 4);
   const event = (number) => ({ specversion: "1.0", id: `load-${number}`, source: "/sales/billing", type: "Sales.BillingRejected", subject: "orders/load" });
   const SECONDS = 5;
   for (let burst = 0; burst < SECONDS * 10; burst += 1) {
@@ -232,7 +259,7 @@ try {
     });
     await Promise.all([sent, new Promise((done) => setTimeout(done, 100))]);
   }
-  await until("every event is counted", async () => (await seen()) === 3 + SECONDS * 500);
+  await until("every event is counted", async () => (await seen()) === 4 + SECONDS * 500);
   const frames = await second.evaluate(() => window.frames_);
   await shoot(second, "busy");
   const slow = frames.filter((milliseconds) => milliseconds > 50).length;

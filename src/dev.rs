@@ -44,7 +44,7 @@ pub(crate) use self::{
 };
 pub use self::{
     error::{DevError, LastWords},
-    grid::{DEVELOPMENT_KEY, StoreError},
+    grid::{DEVELOPMENT_KEY, Fault, StoreError},
 };
 
 /// A function that takes events, and with it an event subscription of the same name.
@@ -88,8 +88,10 @@ pub struct DeliveryOptions {
     pub subscriptions: Option<PathBuf>,
     /// How long after the last attempt a dead letter is written. Without it Azure's five minutes, divided by the speed.
     pub dead_letter_hold: Option<Duration>,
-    /// Makes the random part of every wait the same in every run.
+    /// Makes the random part of every wait, and what is injected into which request, the same in every run.
     pub seed: Option<u64>,
+    /// What is injected into deliveries from the start.
+    pub faults: Vec<Fault>,
 }
 
 /// What the page offers to send.

@@ -6,7 +6,7 @@ use crate::{
     artifacts, cloud_event,
     config::Secret,
     dev::{
-        self, DeliveryOptions, DevOptions, GridOptions, HttpFunction, Samples, Subscription,
+        self, DeliveryOptions, DevOptions, Fault, GridOptions, HttpFunction, Samples, Subscription,
         TimerFunction,
     },
     events::{EventType, samples},
@@ -58,7 +58,13 @@ struct Delivery {
     #[arg(long, value_name = "SECONDS")]
     dead_letter_hold: Option<u64>,
 
-    /// Makes the random part of the waits the same in every run
+    /// Injects a fault into deliveries, as KIND[:RATE[:SUBSCRIPTION]]: duplicate, delay (up to 2 s, so that others
+    /// overtake), drop-ack (done, but the answer is lost) or a status such as 503. May be given more than once; the page and
+    /// PUT /faults change it while it runs. For example --fault drop-ack:0.1:payment
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<Fault>,
+
+    /// Makes the random part of the waits, and of the faults, the same in every run
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
@@ -69,6 +75,7 @@ impl From<Delivery> for DeliveryOptions {
             subscriptions: delivery.subscriptions,
             dead_letter_hold: delivery.dead_letter_hold.map(Duration::from_secs),
             seed: delivery.seed,
+            faults: delivery.faults,
         }
     }
 }

@@ -57,6 +57,9 @@ pub enum DevError {
         /// Which member of it, and what is wrong there.
         problem: String,
     },
+    /// A fault is to be injected into deliveries of a subscription that there is not.
+    #[error("--fault {0}: there is no such subscription")]
+    Fault(String),
     /// The grid's own database failed.
     #[error("the local Event Grid cannot keep its events: {0}")]
     Store(#[from] StoreError),

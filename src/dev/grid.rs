@@ -16,6 +16,7 @@ mod batching;
 mod dead_letters;
 mod delivery;
 mod delivery_properties;
+mod faults;
 mod filters;
 mod replay;
 mod retry;
@@ -48,6 +49,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 
 pub use self::authentication::DEVELOPMENT_KEY;
+pub use self::faults::Fault;
 pub(super) use self::retry::Speed;
 pub use self::store::StoreError;
 use self::{
@@ -55,6 +57,7 @@ use self::{
     authentication::{Gate, identity_routes},
     dead_letters::DeadLetters,
     delivery::{Callback, Delivery, Due, HeldText, Means},
+    faults::Faults,
     filters::{Filter, FilteredEvent},
     retry::{DEAD_LETTER_HOLD, Jitter},
     store::{EventQuery, GridStore},
@@ -124,6 +127,7 @@ struct Topic {
     /// One replay at a time: a letter clicked twice is replayed once.
     replaying: Mutex<()>,
     callbacks: Vec<Arc<Callback>>,
+    faults: Arc<Faults>,
 }
 
 impl Grid {
@@ -157,6 +161,10 @@ impl Grid {
             callbacks.push(Arc::clone(&callback));
             arrivals.push((subscription, callback, receiver));
         }
+        let names: Vec<_> = senders.keys().copied().collect();
+        if let Some(fault) = faults::of_nobody(&options.faults, &names) {
+            return Err(DevError::Fault(fault.to_string()));
+        }
         let topic = Topic {
             gate: Arc::new(Gate::new()),
             throttle: throttle.then(Throttle::default),
@@ -168,6 +176,7 @@ impl Grid {
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
             replaying: Mutex::new(()),
             callbacks,
+            faults: Arc::new(Faults::new(options.faults)),
         };
         Ok(Self {
             listener,
@@ -203,6 +212,7 @@ impl Grid {
             dead_letter_hold: self.dead_letter_hold,
             speed: self.speed,
             jitter: self.jitter,
+            faults: Arc::clone(&self.topic.faults),
             grid_address: self.address()?.into(),
             terminal: self.topic.terminal.clone(),
         };
@@ -336,6 +346,7 @@ fn router(topic: Arc<Topic>, page: Page) -> Router {
         .route("/events", get(events))
         .route("/deadletters", get(dead_letters))
         .route("/deadletters/replay", post(replay::replay))
+        .route("/faults", get(faults::list).put(faults::replace))
         .route("/idle", get(idle))
         .route("/consent/{id}", get(consent).post(consent))
         .with_state(Arc::clone(&topic))
@@ -366,6 +377,7 @@ async fn index(headers: HeaderMap) -> Response {
         "events": "/events?after=&limit=&subject=",
         "deadLetters": "/deadletters?limit=",
         "replay": "POST /deadletters/replay",
+        "faults": "GET and PUT /faults",
         "stream": "/stream",
         "idle": "/idle",
     }))

@@ -28,6 +28,7 @@ pub(super) use self::{
 };
 use super::{
     dead_letters::{DeadLetter, DeadLetters},
+    faults::Faults,
     retry::{Jitter, Next, Outcome, Speed, after_failure},
     store::{Attempt, Condemned, GridStore, Leaves},
     subscriptions::EventSubscription,
@@ -57,6 +58,7 @@ pub(super) struct Means {
     pub(super) dead_letter_hold: Duration,
     pub(super) speed: Speed,
     pub(super) jitter: Jitter,
+    pub(super) faults: Arc<Faults>,
     /// Where the grid itself is reached, without a slash at the end.
     pub(super) grid_address: Arc<str>,
     pub(super) terminal: Terminal,
@@ -207,7 +209,7 @@ impl Delivery {
         }
         let at = now();
         let started = Instant::now();
-        let (outcome, problem) = self.post(&events).await;
+        let (outcome, problem) = self.make(&events).await;
         let took = started.elapsed();
         let jitter = events.first().map(|(due, _)| {
             let name = self.subscription.name;

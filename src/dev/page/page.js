@@ -2,6 +2,7 @@
 
 import { ask, byId, setText, tell } from "./dom.js";
 import { Events } from "./events.js";
+import { Faults } from "./faults.js";
 import { Flow } from "./flow.js";
 import { Letters } from "./letters.js";
 import { Orders } from "./orders.js";
@@ -17,12 +18,13 @@ const flow = new Flow(setup);
 const events = new Events(setup);
 const orders = new Orders(events);
 const letters = new Letters(flow);
+const faults = new Faults(setup);
 new Sending(setup, orders);
 const parts = [flow, events, orders, letters];
 
 async function loadAll() {
   try {
-    const [waiting] = await Promise.all([events.load(), orders.load(), letters.load()]);
+    const [waiting] = await Promise.all([events.load(), orders.load(), letters.load(), faults.load()]);
     flow.setWaiting(waiting);
   } catch (problem) {
     tell(`The grid's state cannot be loaded: ${problem.message}`);

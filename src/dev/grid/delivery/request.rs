@@ -15,8 +15,39 @@ const SHOWN_TEXT: usize = 300;
 pub(super) type Loaded = (Due, std::sync::Arc<str>);
 
 impl Delivery {
+    /// Makes the request, with what is injected into it; returns how it ended and, for people, in words.
+    pub(super) async fn make(&self, events: &[Loaded]) -> (Outcome, String) {
+        let name = self.subscription.name;
+        let injected = self.means.faults.draw(name, |what| {
+            let (event, attempt) = events
+                .first()
+                .map_or((0, 0), |(due, _)| (due.number, due.attempt));
+            self.means
+                .jitter
+                .of(&format!("{name}/{what}"), event, attempt)
+        });
+        if let Some(delay) = injected.delay {
+            tokio::time::sleep(delay).await;
+        }
+        if let Some(status) = injected.status {
+            return (Outcome::Status(status), format!("{status} (injected)"));
+        }
+        let made = self.post(events).await;
+        if injected.duplicate {
+            // Only the first answer counts.
+            drop(self.post(events).await);
+        }
+        if injected.lost_answer {
+            return (
+                Outcome::TimedOut,
+                "the answer was dropped (injected)".to_owned(),
+            );
+        }
+        made
+    }
+
     /// Posts the events; returns how it ended and, for people, in words.
-    pub(super) async fn post(&self, events: &[Loaded]) -> (Outcome, String) {
+    async fn post(&self, events: &[Loaded]) -> (Outcome, String) {
         let texts = events.iter().map(|(_, text)| &**text);
         let (content_type, body) = if self.subscription.batching.is_some() {
             let texts: Vec<_> = texts.clone().collect();
