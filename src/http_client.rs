@@ -41,7 +41,8 @@ pub(crate) fn for_service(endpoint: &Url) -> Result<Client, reqwest::Error> {
     client.build()
 }
 
-fn is_loopback(endpoint: &Url) -> bool {
+/// Whether a URL leads to this machine.
+pub(crate) fn is_loopback(endpoint: &Url) -> bool {
     match endpoint.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use url::{Host, Url};
-
 use super::{
     report::{Report, note},
     source::Source,
 };
-use crate::config::{self, PaymentProvider, Settings, StoreUrl};
+use crate::{
+    config::{self, PaymentProvider, Settings, StoreUrl},
+    http_client::is_loopback,
+};
 
 const SUBJECT: &str = "settings";
 
@@ -284,13 +285,4 @@ fn anywhere(settings: &Settings, source: &Source, report: &mut Report) {
 fn is_test_key(source: &Source) -> bool {
     let test = |key: &str| key.trim().starts_with("sk_test_") || key.trim().starts_with("rk_test_");
     source.get("STRIPE_API_KEY").is_some_and(test)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
