@@ -1,19 +1,27 @@
 //! The expressions of ARM templates, as far as event subscriptions use them: `[format('{0}/{1}', parameters('topic'), 'x')]`.
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
-/// Stands around the name of a parameter that has no value, in place of the value. No template has it in a string.
+/// Stands around what has no value here, in place of the value. No template has it in a string.
 const MARK: char = '\u{1}';
 
 /// So many expressions may be inside of each other: a template that refers to itself has an end.
 const DEEPEST: u32 = 32;
 
+/// The most copies of a resource, and elements of a range (Azure Resource Manager has 800 and 10,000).
+pub(super) const MOST_COPIES: i64 = 800;
+
 /// What stands for the value of a parameter without one.
 pub(super) fn unknown_parameter(name: &str) -> Value {
-    Value::from(format!("{MARK}{name}{MARK}"))
+    unknown(&format!("the parameter `{name}`"))
 }
 
-/// The parameter without a value that went into this string.
+fn unknown(described: &str) -> Value {
+    Value::from(format!("{MARK}{described}{MARK}"))
+}
+
+/// What has no value here and went into this string, in words.
 pub(super) fn named_unknown(text: &str) -> Option<&str> {
     text.split(MARK).nth(1)
 }
@@ -23,7 +31,7 @@ pub(super) fn named_unknown(text: &str) -> Option<&str> {
 pub(super) struct Scope<'a> {
     template: &'a Value,
     given: Map<String, Value>,
-    index: Option<u64>,
+    index: Option<i64>,
     depth: u32,
 }
 
@@ -39,7 +47,7 @@ impl<'a> Scope<'a> {
     }
 
     /// That of one copy of a resource, counted from 0.
-    pub(super) fn with_index(&self, index: u64) -> Self {
+    pub(super) fn with_index(&self, index: i64) -> Self {
         Self {
             index: Some(index),
             ..self.clone()
@@ -51,7 +59,8 @@ impl<'a> Scope<'a> {
         self.evaluate_except(value, &[], "")
     }
 
-    /// Like `evaluate`, but leaves members with these names alone; `name` is the one of the value itself.
+    /// Like `evaluate`, but what cannot be evaluated in members with these names does not matter; `name` is the one of the
+    /// value itself.
     pub(super) fn evaluate_except(
         &self,
         value: &Value,
@@ -59,7 +68,7 @@ impl<'a> Scope<'a> {
         name: &str,
     ) -> Result<Value, String> {
         if unread.contains(&name) {
-            return Ok(inert(value));
+            return Ok(self.evaluate(value).unwrap_or_else(|_| inert(value)));
         }
         match value {
             Value::String(text) => self.string(text),
@@ -118,6 +127,7 @@ impl<'a> Scope<'a> {
             .ok_or_else(|| format!("there is no parameter `{name}`"))?;
         match declared.get("defaultValue") {
             Some(value) => self.evaluate(value),
+            None if declared.get("nullable") == Some(&Value::Bool(true)) => Ok(Value::Null),
             None => Ok(unknown_parameter(name)),
         }
     }
@@ -136,43 +146,156 @@ impl<'a> Scope<'a> {
     }
 
     fn call(&self, function: &str, arguments: &[Value]) -> Result<Value, String> {
-        match (function.to_ascii_lowercase().as_str(), arguments) {
+        let name = function.to_ascii_lowercase();
+        if let Some(value) = self.reference(&name, arguments) {
+            return value;
+        }
+        if let Some(value) = composed(&name, arguments) {
+            return value;
+        }
+        let mut texts = arguments.iter().filter_map(Value::as_str);
+        if let Some(unknown) = texts.find_map(named_unknown) {
+            return Err(format!(
+                "{function}() needs {unknown}, which has no value here; give it a default value in the template, or \
+                 write the value itself instead"
+            ));
+        }
+        computed(&name, arguments).ok_or_else(|| {
+            format!("{function}() is not understood with these arguments; write the value itself instead")
+        })
+    }
+
+    /// The functions that refer to something else in the template, or to where it is deployed, which is not known here.
+    fn reference(&self, function: &str, arguments: &[Value]) -> Option<Result<Value, String>> {
+        Some(match (function, arguments) {
             ("parameters", [Value::String(name)]) => self.parameter(name),
             ("variables", [Value::String(name)]) => self.variable(name),
             ("copyindex", [] | [Value::String(_)]) => self
                 .index
                 .map(Value::from)
                 .ok_or_else(|| "there is no copy to count".to_owned()),
-            ("length", [Value::Array(elements)]) => Ok(Value::from(elements.len())),
-            ("length", [Value::Object(members)]) => Ok(Value::from(members.len())),
-            ("items", [Value::Object(members)]) => Ok(items(members)),
-            ("concat", [Value::Array(_), ..]) => {
-                let elements = arguments.iter().filter_map(Value::as_array).flatten();
-                Ok(elements.cloned().collect())
+            ("resourcegroup", []) => Ok(place("resourceGroup", &["id", "name", "location"])),
+            ("subscription", []) => {
+                Ok(place("subscription", &["id", "subscriptionId", "tenantId"]))
             }
-            ("concat", _) => Ok(Value::from(
-                arguments.iter().map(printed).collect::<String>(),
-            )),
-            ("format", [Value::String(pattern), values @ ..]) => format(pattern, values),
-            ("resourceid" | "extensionresourceid", _) => Ok(Value::from(resource_id(arguments))),
-            ("createarray", _) => Ok(Value::from(arguments)),
-            ("true", []) => Ok(Value::from(true)),
-            ("false", []) => Ok(Value::from(false)),
-            ("null", []) => Ok(Value::Null),
-            _ => match arguments
-                .iter()
-                .filter_map(Value::as_str)
-                .find_map(named_unknown)
-            {
-                Some(name) => Err(format!(
-                    "{function}() needs the parameter `{name}`, which has no value here; give it a default value in the template"
-                )),
-                None => Err(format!(
-                    "{function}() is not understood with these arguments; write the value itself instead"
-                )),
-            },
-        }
+            _ => return None,
+        })
     }
+}
+
+/// The functions that take what has no value as well, and put it into their own.
+fn composed(function: &str, arguments: &[Value]) -> Option<Result<Value, String>> {
+    let value = match (function, arguments) {
+        ("concat", [Value::Array(_), ..]) => {
+            let elements = arguments.iter().filter_map(Value::as_array).flatten();
+            elements.cloned().collect()
+        }
+        ("concat", _) => Value::from(arguments.iter().map(printed).collect::<String>()),
+        ("format", [Value::String(pattern), values @ ..]) => return Some(format(pattern, values)),
+        ("resourceid" | "extensionresourceid", _) => Value::from(resource_id(arguments)),
+        ("createarray", _) => Value::from(arguments),
+        ("createobject", _) => {
+            let members = arguments.chunks(2).map(|pair| match pair {
+                [name, value] => Some((printed(name), value.clone())),
+                _ => None,
+            });
+            members.collect::<Option<_>>()?
+        }
+        // Not Azure's values, but as here: always the same for the same arguments.
+        ("uniquestring", [_, ..]) => {
+            let digest = digest(arguments).simple().to_string();
+            Value::from(digest.chars().take(13).collect::<String>())
+        }
+        ("guid", [_, ..]) => Value::from(digest(arguments).to_string()),
+        _ => return None,
+    };
+    Some(Ok(value))
+}
+
+/// The functions that compute something of nothing but their arguments. None: not with these.
+fn computed(function: &str, arguments: &[Value]) -> Option<Value> {
+    let value = match (function, arguments) {
+        ("true", []) => Value::from(true),
+        ("false", []) => Value::from(false),
+        ("null", []) => Value::Null,
+        ("if", [Value::Bool(condition), then, otherwise]) => {
+            if *condition { then } else { otherwise }.clone()
+        }
+        ("equals", [one, other]) => Value::from(one == other),
+        ("not", [Value::Bool(value)]) => Value::from(!value),
+        ("and" | "or", [_, ..]) => {
+            let values = arguments.iter().map(Value::as_bool);
+            let values: Vec<bool> = values.collect::<Option<_>>()?;
+            Value::from(values.contains(&(function == "or")) == (function == "or"))
+        }
+        ("coalesce", [_, ..]) => {
+            let value = arguments.iter().find(|argument| !argument.is_null());
+            value.cloned().unwrap_or_default()
+        }
+        ("empty", [value]) => Value::from(match value {
+            Value::String(text) => text.is_empty(),
+            Value::Array(elements) => elements.is_empty(),
+            Value::Object(members) => members.is_empty(),
+            other => other.is_null(),
+        }),
+        ("length", [Value::String(text)]) => Value::from(text.chars().count()),
+        ("length", [Value::Array(elements)]) => Value::from(elements.len()),
+        ("length", [Value::Object(members)]) => Value::from(members.len()),
+        ("items", [Value::Object(members)]) => items(members),
+        // What Bicep makes of `.?`.
+        ("tryget", [value, path @ ..]) => {
+            let found = path.iter().try_fold(value, |value, step| match step {
+                Value::String(name) => find(value.as_object()?, name).map(|(_, value)| value),
+                index => value.get(usize::try_from(index.as_u64()?).ok()?),
+            });
+            found.cloned().unwrap_or_default()
+        }
+        ("contains", [Value::Object(members), Value::String(name)]) => {
+            Value::from(find(members, name).is_some())
+        }
+        ("contains", [Value::Array(elements), value]) => Value::from(elements.contains(value)),
+        ("contains", [Value::String(text), Value::String(part)]) => {
+            Value::from(text.contains(part.as_str()))
+        }
+        ("first", [Value::Array(elements)]) => elements.first().cloned().unwrap_or_default(),
+        ("last", [Value::Array(elements)]) => elements.last().cloned().unwrap_or_default(),
+        ("range", [first, count]) => {
+            let (first, count) = (first.as_i64()?, count.as_i64()?);
+            let count = Some(count).filter(|count| (0..=MOST_COPIES).contains(count))?;
+            (first..first.checked_add(count)?).collect()
+        }
+        ("string", [value]) => Value::from(printed(value)),
+        ("tolower", [Value::String(text)]) => Value::from(text.to_lowercase()),
+        ("toupper", [Value::String(text)]) => Value::from(text.to_uppercase()),
+        ("take", [Value::String(text), count]) => {
+            let count = usize::try_from(count.as_u64()?).ok()?;
+            Value::from(text.chars().take(count).collect::<String>())
+        }
+        ("replace", [Value::String(text), Value::String(old), Value::String(new)]) => {
+            Value::from(text.replace(old.as_str(), new))
+        }
+        ("split", [Value::String(text), Value::String(at)]) => text.split(at.as_str()).collect(),
+        ("join", [Value::Array(elements), Value::String(between)]) => Value::from(
+            elements
+                .iter()
+                .map(printed)
+                .collect::<Vec<_>>()
+                .join(between),
+        ),
+        _ => return None,
+    };
+    Some(value)
+}
+
+/// An object of members that have no value here.
+fn place(function: &str, members: &[&str]) -> Value {
+    let member = |name: &&str| ((*name).to_owned(), unknown(&format!("{function}().{name}")));
+    members.iter().map(member).collect()
+}
+
+fn digest(arguments: &[Value]) -> Uuid {
+    let arguments: Vec<_> = arguments.iter().map(printed).collect();
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, arguments.join("/").as_bytes())
 }
 
 /// The value without expressions. What they would say does not matter.
@@ -372,6 +495,7 @@ mod tests {
                 "size": {"type": "int", "defaultValue": 7},
                 "app": {"type": "string"},
                 "prefix": {"type": "string", "defaultValue": "[concat('to-', variables('word'))]"},
+                "none": {"type": "string", "nullable": true},
                 "loop": {"type": "string", "defaultValue": "[parameters('loop')]"},
             },
             "variables": {"word": "it''s", "map": {"b": {"n": [1, 2]}, "a": {"n": []}}},
@@ -399,6 +523,21 @@ mod tests {
             ("[items(variables('map'))[copyIndex()].key]", json!("b")),
             ("[ variables('map')['b'].n[0] ]", json!(1)),
             ("[length(items(variables('map')))]", json!(2)),
+            ("[if(and(true(), not(equals(1, 2))), 'a', 'b')]", json!("a")),
+            ("[or(false(), empty(createArray()))]", json!(true)),
+            ("[and(true(), false())]", json!(false)),
+            ("[or(false(), false())]", json!(false)),
+            ("[coalesce(null(), createObject('n', 1)).n]", json!(1)),
+            ("[last(range(3, 2))]", json!(4)),
+            ("[split('topic/name', '/')[1]]", json!("name")),
+            ("[join(createArray('a', 'b'), '-')]", json!("a-b")),
+            ("[take(toLower(replace('AXC', 'X', 'B')), 2)]", json!("ab")),
+            ("[tryGet(variables('map'), 'B', 'n', 1)]", json!(2)),
+            ("[tryGet(variables('map'), 'none', 'n')]", json!(null)),
+            ("[contains(variables('map'), 'a')]", json!(true)),
+            ("[contains(createArray('a'), 'b')]", json!(false)),
+            ("[contains('abc', 'bc')]", json!(true)),
+            ("[empty(parameters('none'))]", json!(true)),
             (
                 "[resourceId('Microsoft.Web/sites/functions', 'app', 'x')]",
                 json!("/providers/Microsoft.Web/sites/app/functions/x"),
@@ -406,8 +545,27 @@ mod tests {
         ] {
             assert_eq!(evaluate(expression).unwrap(), expected, "{expression}");
         }
-        let unknown = evaluate("[format('{0}-x', parameters('app'))]").unwrap();
-        assert_eq!(named_unknown(unknown.as_str().unwrap()), Some("app"));
+        for (expression, expected) in [
+            (
+                "[format('{0}-x', parameters('app'))]",
+                "the parameter `app`",
+            ),
+            ("[resourceGroup().location]", "resourceGroup().location"),
+        ] {
+            let unknown = evaluate(expression).unwrap();
+            assert_eq!(named_unknown(unknown.as_str().unwrap()), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_unique_string_is_the_same_for_the_same_arguments() {
+        let unique =
+            |of: &str| evaluate(&format!("[uniqueString(resourceGroup().id, '{of}')]")).unwrap();
+        assert_eq!(unique("a"), unique("a"));
+        assert_ne!(unique("a"), unique("b"));
+        let text = unique("a");
+        assert_eq!(text.as_str().unwrap().len(), 13);
+        assert_eq!(named_unknown(text.as_str().unwrap()), None);
     }
 
     #[test]
@@ -415,7 +573,8 @@ mod tests {
         for (expression, why) in [
             ("[reference('x').y]", "reference()"),
             ("[toUpper(parameters('app'))]", "the parameter `app`"),
-            ("[parameters('none')]", "no parameter `none`"),
+            ("[base64('x')]", "base64()"),
+            ("[parameters('missing')]", "no parameter `missing`"),
             ("[variables('none')]", "no variable `none`"),
             ("[parameters('loop')]", "refers to itself"),
             ("[variables('map').c]", "no `c`"),

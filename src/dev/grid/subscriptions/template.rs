@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::expression::{Scope, unknown_parameter};
+use super::expression::{MOST_COPIES, Scope, unknown_parameter};
 
 /// The types of resources that are event subscriptions of a topic.
 const SUBSCRIPTIONS: [&str; 3] = [
@@ -27,16 +27,16 @@ const UNREAD: [&str; 4] = [
 /// The properties of every subscription in the template, by name.
 pub(super) fn subscriptions(template: &Value) -> Result<Map<String, Value>, String> {
     let mut found = Map::new();
-    collect(template, Map::new(), &mut found)?;
+    collect(&Scope::new(template, Map::new()), template, &mut found)?;
     Ok(found)
 }
 
+/// Adds the subscriptions among the resources of the template, whose expressions refer to the scope.
 fn collect(
+    scope: &Scope<'_>,
     template: &Value,
-    given: Map<String, Value>,
     found: &mut Map<String, Value>,
 ) -> Result<(), String> {
-    let scope = Scope::new(template, given);
     let resources: Vec<&Value> = match template.get("resources") {
         Some(Value::Array(resources)) => resources.iter().collect(),
         // With symbolic names (`languageVersion` 2.0).
@@ -53,13 +53,19 @@ fn collect(
             continue;
         }
         let problem = |error: String| format!("{kind} `{}`: {error}", text(resource, "name"));
-        for scope in copies(&scope, resource).map_err(problem)? {
+        for scope in copies(scope, resource).map_err(problem)? {
             if !wanted(&scope, resource).map_err(problem)? {
                 continue;
             }
             if deployment {
-                let (inner, given) = nested(&scope, resource).map_err(problem)?;
-                collect(inner, given, found)?;
+                let inner = resource
+                    .pointer("/properties/template")
+                    .ok_or("properties.template is missing; linked templates are not read")
+                    .map_err(|error| problem(error.to_owned()))?;
+                match given(&scope, resource) {
+                    Some(given) => collect(&Scope::new(inner, given), inner, found)?,
+                    None => collect(&scope, inner, found)?,
+                }
             } else {
                 let (name, properties) = evaluated(&scope, resource).map_err(problem)?;
                 if found.insert(name.clone(), properties).is_some() {
@@ -86,9 +92,9 @@ fn copies<'a>(scope: &Scope<'a>, resource: &Value) -> Result<Vec<Scope<'a>>, Str
     let count = scope.evaluate(copy.get("count").unwrap_or(&Value::Null))?;
     known(&count, "copy.count")?;
     let count = count
-        .as_u64()
-        .filter(|count| *count <= 800)
-        .ok_or("copy.count is not a number up to 800")?;
+        .as_i64()
+        .filter(|count| (0..=MOST_COPIES).contains(count))
+        .ok_or_else(|| format!("copy.count is not a number up to {MOST_COPIES}"))?;
     Ok((0..count).map(|index| scope.with_index(index)).collect())
 }
 
@@ -103,24 +109,12 @@ fn wanted(scope: &Scope<'_>, resource: &Value) -> Result<bool, String> {
         .ok_or_else(|| "condition is neither true nor false".to_owned())
 }
 
-/// The template inside of a deployment, and what it is given.
-fn nested<'a>(
-    scope: &Scope<'_>,
-    deployment: &'a Value,
-) -> Result<(&'a Value, Map<String, Value>), String> {
-    let inner = deployment
-        .pointer("/properties/template")
-        .ok_or("properties.template is missing; linked templates are not read")?;
+/// What the template inside of a deployment is given. None: its expressions refer to the template around it, as they do
+/// unless something else is said (Azure Resource Manager, "Use linked and nested templates"); Bicep's modules say so.
+fn given(scope: &Scope<'_>, deployment: &Value) -> Option<Map<String, Value>> {
     let mode = deployment.pointer("/properties/expressionEvaluationOptions/scope");
-    if !mode
-        .and_then(Value::as_str)
-        .is_some_and(|mode| mode.eq_ignore_ascii_case("inner"))
-    {
-        return Err(
-            "properties.expressionEvaluationOptions.scope must be inner, as Bicep writes it"
-                .to_owned(),
-        );
-    }
+    mode.and_then(Value::as_str)
+        .filter(|mode| mode.eq_ignore_ascii_case("inner"))?;
     let mut given = Map::new();
     let parameters = deployment.pointer("/properties/parameters");
     for (name, parameter) in parameters.and_then(Value::as_object).into_iter().flatten() {
@@ -133,7 +127,7 @@ fn nested<'a>(
             value.unwrap_or_else(|| unknown_parameter(name)),
         );
     }
-    Ok((inner, given))
+    Some(given)
 }
 
 fn evaluated(scope: &Scope<'_>, resource: &Value) -> Result<(String, Value), String> {
@@ -148,7 +142,12 @@ fn evaluated(scope: &Scope<'_>, resource: &Value) -> Result<(String, Value), Str
         let value = scope
             .evaluate_except(value, &UNREAD, member)
             .map_err(|problem| format!("properties.{member}: {problem}"))?;
-        known_in(&value, &format!("properties.{member}"))?;
+        let path = format!("properties.{member}");
+        if UNREAD.contains(&member.as_str()) {
+            known(&value, &path)?;
+        } else {
+            known_in(&value, &path)?;
+        }
         properties.insert(member.clone(), value);
     }
     Ok((name.to_owned(), Value::Object(properties)))
@@ -178,8 +177,8 @@ fn known_in(value: &Value, path: &str) -> Result<(), String> {
 
 fn known(value: &Value, path: &str) -> Result<(), String> {
     match value.as_str().and_then(super::expression::named_unknown) {
-        Some(name) => Err(format!(
-            "{path}: the parameter `{name}` has no value here; give it a default value in the template"
+        Some(unknown) => Err(format!(
+            "{path}: {unknown} has no value here; give it a default value in the template, or write the value itself instead"
         )),
         None => Ok(()),
     }
