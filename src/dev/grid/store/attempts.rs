@@ -1,0 +1,106 @@
+//! Attempts at deliveries, and where each leaves its delivery.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, params};
+
+use super::{GridStore, StoreError};
+use crate::dev::grid::retry::Outcome;
+
+/// One attempt at a delivery, and where it leaves the delivery.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Attempt {
+    pub(in super::super) event: i64,
+    pub(in super::super) subscription: &'static str,
+    /// Its number, from 1.
+    pub(in super::super) number: u32,
+    pub(in super::super) at: DateTime<Utc>,
+    pub(in super::super) took: Duration,
+    pub(in super::super) outcome: Outcome,
+    pub(in super::super) leaves: Leaves,
+}
+
+/// Where an attempt leaves its delivery.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) enum Leaves {
+    Delivered,
+    Pending(DateTime<Utc>),
+    /// Given up. Its dead letter is to be written at this time; until then the delivery is not over.
+    Condemned {
+        reason: &'static str,
+        letter_at: DateTime<Utc>,
+    },
+    /// Given up without a dead letter.
+    Dropped,
+}
+
+impl GridStore {
+    /// Keeps what came of an attempt.
+    pub(in super::super) async fn record(&self, attempt: Attempt) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| record(connection, &attempt))
+            .await
+    }
+
+    /// Keeps that a dead letter is in its folder.
+    pub(in super::super) async fn letter_written(
+        &self,
+        event: i64,
+        subscription: &'static str,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| letter_written(connection, event, subscription))
+            .await
+    }
+}
+
+fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
+    let (state, next_at) = match attempt.leaves {
+        Leaves::Condemned { letter_at, .. } => ("pending", Some(letter_at.timestamp_millis())),
+        Leaves::Delivered => ("delivered", None),
+        Leaves::Pending(next_at) => ("pending", Some(next_at.timestamp_millis())),
+        Leaves::Dropped => ("dropped", None),
+    };
+    let milliseconds = i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX);
+    // An attempt may be recorded a second time: when its dead letter could not be written it is made again.
+    connection
+        .prepare_cached(
+            "insert or replace into attempt (event, subscription, attempt, at, status, outcome, milliseconds)
+             values (?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            attempt.event,
+            attempt.subscription,
+            attempt.number,
+            attempt.at.timestamp_millis(),
+            attempt.outcome.status(),
+            attempt.outcome.name(),
+            milliseconds
+        ])?;
+    connection
+        .prepare_cached(
+            "update delivery set state = ?, attempts = ?, next_at = ? where event = ? and subscription = ?",
+        )?
+        .execute(params![state, attempt.number, next_at, attempt.event, attempt.subscription])?;
+    if let Leaves::Condemned { reason, .. } = attempt.leaves {
+        connection
+            .prepare_cached(
+                "insert or replace into condemned (event, subscription, reason) values (?, ?, ?)",
+            )?
+            .execute(params![attempt.event, attempt.subscription, reason])?;
+    }
+    Ok(())
+}
+
+fn letter_written(connection: &Connection, event: i64, subscription: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("delete from condemned where event = ? and subscription = ?")?
+        .execute(params![event, subscription])?;
+    connection
+        .prepare_cached(
+            "update delivery set state = 'deadLettered', next_at = null where event = ? and subscription = ?",
+        )?
+        .execute(params![event, subscription])?;
+    Ok(())
+}

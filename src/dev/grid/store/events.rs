@@ -1,0 +1,96 @@
+//! Accepted events: kept with their deliveries, and forgotten once they are old.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{GridStore, StoreError};
+use crate::dev::grid::admission::AdmittedEvent;
+
+/// How many events are kept. Older ones go once all their deliveries are over.
+const KEPT_EVENTS: i64 = 10_000;
+
+/// Old events are looked for once in so many accepted ones.
+const PRUNE_EVERY: i64 = 500;
+
+impl GridStore {
+    /// Keeps events, each with a pending delivery to every function named beside it. Returns their numbers once they are on disk.
+    pub(in super::super) async fn accept(
+        &self,
+        events: Arc<Vec<(AdmittedEvent, Vec<&'static str>)>>,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.writer
+            .run(move |connection| accept(connection, &events, at))
+            .await
+    }
+
+    /// The text of an event.
+    pub(in super::super) async fn text(&self, event: i64) -> Result<Option<String>, StoreError> {
+        self.reader
+            .run(move |connection| {
+                let mut statement =
+                    connection.prepare_cached("select body from event where number = ?")?;
+                statement.query_row([event], |row| row.get(0)).optional()
+            })
+            .await
+    }
+
+    /// The numbers and texts of the events for this function that were accepted at this moment.
+    pub(in super::super) async fn accepted_at(
+        &self,
+        accepted_at: DateTime<Utc>,
+        function: &'static str,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        self.reader
+            .run(move |connection| {
+                let mut select = connection.prepare_cached(
+                    "select number, body from event join delivery on delivery.event = event.number
+                     where accepted_at = ? and subscription = ?",
+                )?;
+                let rows = select
+                    .query_map(params![accepted_at.timestamp_millis(), function], |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })?;
+                rows.collect()
+            })
+            .await
+    }
+}
+
+fn accept(
+    connection: &Connection,
+    events: &[(AdmittedEvent, Vec<&'static str>)],
+    at: DateTime<Utc>,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut insert_event = connection.prepare_cached(
+        "insert into event (accepted_at, type, subject, body) values (?, ?, ?, ?)",
+    )?;
+    let mut insert_delivery = connection.prepare_cached(
+        "insert into delivery (event, subscription, state, next_at) values (?, ?, 'pending', ?)",
+    )?;
+    let at = at.timestamp_millis();
+    let mut numbers = Vec::with_capacity(events.len());
+    for (event, functions) in events {
+        let number =
+            insert_event.insert(params![at, event.event_type, event.subject, &*event.text])?;
+        for function in functions {
+            insert_delivery.execute(params![number, function, at])?;
+        }
+        if number % PRUNE_EVERY == 0 {
+            prune(connection, number)?;
+        }
+        numbers.push(number);
+    }
+    Ok(numbers)
+}
+
+fn prune(connection: &Connection, newest: i64) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached(
+        "delete from event where number <= ? and not exists (
+             select 1 from delivery where delivery.event = event.number and state = 'pending')",
+    )?;
+    delete.execute([newest - KEPT_EVENTS])?;
+    Ok(())
+}
