@@ -3,6 +3,8 @@
 //! One thread writes and one reads, each with a connection of its own. Writes that wait at the same moment
 //! are committed together, so that many publishers share the price of reaching the disk.
 
+mod backlog;
+mod clock;
 mod worker;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -14,8 +16,10 @@ use serde_json::value::RawValue;
 
 pub use self::worker::StoreError;
 use self::worker::Worker;
+pub(super) use self::{backlog::Backlog, clock::KeptClock};
 use super::{
     admission::AdmittedEvent,
+    clock::{Clock, Moment},
     retry::{Outcome, recorded_reason},
 };
 
@@ -31,13 +35,15 @@ const SHOWN_BYTES: usize = 8 * 1024 * 1024;
 /// How long one connection waits for the other.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// `moment` and `next_at` are of the grid's clock, every other time is real.
 const SCHEMA: &str = "
     create table if not exists event (
         number integer primary key,
         accepted_at integer not null,
         type text not null,
         subject text,
-        body text not null
+        body text not null,
+        moment integer
     );
     create index if not exists event_by_subject on event (subject, number);
     create table if not exists delivery (
@@ -57,6 +63,7 @@ const SCHEMA: &str = "
         status integer,
         outcome text not null,
         milliseconds integer not null,
+        moment integer,
         primary key (event, subscription, attempt),
         foreign key (event, subscription) references delivery (event, subscription) on delete cascade
     ) without rowid;
@@ -64,10 +71,18 @@ const SCHEMA: &str = "
         event integer not null,
         subscription text not null,
         reason text not null,
+        at integer,
         primary key (event, subscription),
         foreign key (event, subscription) references delivery (event, subscription) on delete cascade
     ) without rowid;
 ";
+
+/// What came after the first release of the schema.
+const ADDED: [(&str, &str); 3] = [
+    ("event", "moment"),
+    ("attempt", "moment"),
+    ("condemned", "at"),
+];
 
 /// A delivery that is not over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,24 +90,27 @@ pub(super) struct PendingDelivery {
     pub(super) event: i64,
     pub(super) subscription: String,
     pub(super) attempts: u32,
-    pub(super) next_at: DateTime<Utc>,
+    pub(super) next_at: Moment,
     pub(super) accepted_at: DateTime<Utc>,
+    /// When it was accepted, on the clock.
+    pub(super) accepted: Moment,
     pub(super) event_type: String,
     pub(super) subject: Option<String>,
     /// The size of the event's text.
     pub(super) bytes: usize,
-    /// Set once there are no more attempts.
-    pub(super) condemned: Option<Condemned>,
+    pub(super) last: Option<LastAttempt>,
+    /// Set once there are no more attempts: why.
+    pub(super) condemned: Option<&'static str>,
 }
 
-/// Why an event was given up, for its dead letter.
+/// How the last attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Condemned {
-    pub(super) reason: &'static str,
+pub(super) struct LastAttempt {
     pub(super) outcome: Outcome,
     /// What came instead of success, in words.
     pub(super) problem: String,
-    pub(super) last_attempt_at: DateTime<Utc>,
+    /// When it began. Of an event that was given up without any attempt, when that was.
+    pub(super) at: DateTime<Utc>,
 }
 
 /// One attempt at a delivery, and where it leaves the delivery.
@@ -103,6 +121,8 @@ pub(super) struct Attempt {
     /// Its number, from 1.
     pub(super) number: u32,
     pub(super) at: DateTime<Utc>,
+    /// The same on the clock.
+    pub(super) moment: Moment,
     pub(super) took: Duration,
     pub(super) outcome: Outcome,
     pub(super) leaves: Leaves,
@@ -112,11 +132,11 @@ pub(super) struct Attempt {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Leaves {
     Delivered,
-    Pending(DateTime<Utc>),
-    /// Given up. Its dead letter is to be written at this time; until then the delivery is not over.
+    Pending(Moment),
+    /// Given up. Its dead letter is to be written at this moment; until then the delivery is not over.
     Condemned {
         reason: &'static str,
-        letter_at: DateTime<Utc>,
+        letter_at: Moment,
     },
     /// Given up without a dead letter.
     Dropped,
@@ -149,8 +169,12 @@ struct ShownDelivery {
     function: String,
     /// `pending`, `delivered`, `deadLettered` or `dropped`.
     state: String,
+    /// Missing as well while the clock stands still.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<DateTime<Utc>>,
+    /// How old the event will be by then, in seconds on the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_age: Option<f64>,
     attempts: Vec<ShownAttempt>,
 }
 
@@ -159,6 +183,9 @@ struct ShownDelivery {
 struct ShownAttempt {
     attempt: u32,
     at: DateTime<Utc>,
+    /// How old the event was when it began, in seconds on the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<f64>,
     status: Option<u16>,
     outcome: String,
     milliseconds: i64,
@@ -169,6 +196,7 @@ struct ShownAttempt {
 pub(super) struct GridStore {
     writer: Worker,
     reader: Worker,
+    kept_clock: Option<KeptClock>,
 }
 
 impl GridStore {
@@ -181,11 +209,17 @@ impl GridStore {
         writing.pragma_update(None, "synchronous", "full")?;
         writing.pragma_update(None, "foreign_keys", true)?;
         writing.execute_batch(SCHEMA)?;
+        writing.execute_batch(clock::SCHEMA)?;
+        for (table, column) in ADDED {
+            add_column(&writing, table, column)?;
+        }
+        let kept_clock = clock::kept(&writing)?;
         let reading = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reading.busy_timeout(BUSY)?;
         Ok(Self {
             writer: Worker::start(writing),
             reader: Worker::start(reading),
+            kept_clock,
         })
     }
 
@@ -194,9 +228,10 @@ impl GridStore {
         &self,
         events: Arc<Vec<(AdmittedEvent, Vec<&'static str>)>>,
         at: DateTime<Utc>,
+        moment: Moment,
     ) -> Result<Vec<i64>, StoreError> {
         self.writer
-            .run(move |connection| accept(connection, &events, at))
+            .run(move |connection| accept(connection, &events, at, moment))
             .await
     }
 
@@ -204,6 +239,33 @@ impl GridStore {
     pub(super) async fn record(&self, attempt: Attempt) -> Result<(), StoreError> {
         self.writer
             .run(move |connection| record(connection, &attempt))
+            .await
+    }
+
+    /// Keeps where a delivery is left without another attempt, at this time.
+    pub(super) async fn leave(
+        &self,
+        event: i64,
+        subscription: &'static str,
+        leaves: Leaves,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| leave(connection, (event, subscription), None, leaves, at))
+            .await
+    }
+
+    /// Gives up every delivery of a subscription that is not over, as when it is deleted.
+    pub(super) async fn forget(&self, subscription: &'static str) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| {
+                connection
+                    .prepare_cached(
+                        "delete from delivery where state = 'pending' and subscription = ?",
+                    )?
+                    .execute([subscription])?;
+                Ok(())
+            })
             .await
     }
 
@@ -261,43 +323,55 @@ impl GridStore {
             .await
     }
 
-    /// How many deliveries are not over.
-    pub(super) async fn pending(&self) -> Result<i64, StoreError> {
-        self.reader
-            .run(|connection| {
-                let mut statement = connection
-                    .prepare_cached("select count(*) from delivery where state = 'pending'")?;
-                statement.query_row([], |row| row.get(0))
-            })
-            .await
-    }
-
     /// Events and what became of them.
-    pub(super) async fn events(&self, query: EventQuery) -> Result<Vec<ShownEvent>, StoreError> {
+    pub(super) async fn events(
+        &self,
+        query: EventQuery,
+        clock: Arc<Clock>,
+    ) -> Result<Vec<ShownEvent>, StoreError> {
         self.reader
-            .run(move |connection| events(connection, &query))
+            .run(move |connection| events(connection, &query, &clock))
             .await
     }
+}
+
+/// Adds a column of integers to a table of an older database.
+fn add_column(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<()> {
+    let there: bool = connection.query_row(
+        "select exists (select 1 from pragma_table_info(?) where name = ?)",
+        [table, column],
+        |row| row.get(0),
+    )?;
+    if there {
+        return Ok(());
+    }
+    connection.execute_batch(&format!("alter table {table} add column {column} integer"))
 }
 
 fn accept(
     connection: &Connection,
     events: &[(AdmittedEvent, Vec<&'static str>)],
     at: DateTime<Utc>,
+    moment: Moment,
 ) -> rusqlite::Result<Vec<i64>> {
     let mut insert_event = connection.prepare_cached(
-        "insert into event (accepted_at, type, subject, body) values (?, ?, ?, ?)",
+        "insert into event (accepted_at, type, subject, body, moment) values (?, ?, ?, ?, ?)",
     )?;
     let mut insert_delivery = connection.prepare_cached(
         "insert into delivery (event, subscription, state, next_at) values (?, ?, 'pending', ?)",
     )?;
-    let at = at.timestamp_millis();
+    let (at, moment) = (at.timestamp_millis(), moment.number());
     let mut numbers = Vec::with_capacity(events.len());
     for (event, functions) in events {
-        let number =
-            insert_event.insert(params![at, event.event_type, event.subject, &*event.text])?;
+        let number = insert_event.insert(params![
+            at,
+            event.event_type,
+            event.subject,
+            &*event.text,
+            moment
+        ])?;
         for function in functions {
-            insert_delivery.execute(params![number, function, at])?;
+            insert_delivery.execute(params![number, function, moment])?;
         }
         if number % PRUNE_EVERY == 0 {
             prune(connection, number)?;
@@ -317,18 +391,12 @@ fn prune(connection: &Connection, newest: i64) -> rusqlite::Result<()> {
 }
 
 fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
-    let (state, next_at) = match attempt.leaves {
-        Leaves::Condemned { letter_at, .. } => ("pending", Some(letter_at.timestamp_millis())),
-        Leaves::Delivered => ("delivered", None),
-        Leaves::Pending(next_at) => ("pending", Some(next_at.timestamp_millis())),
-        Leaves::Dropped => ("dropped", None),
-    };
     let milliseconds = i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX);
     // An attempt may be recorded a second time: when its dead letter could not be written it is made again.
     connection
         .prepare_cached(
-            "insert or replace into attempt (event, subscription, attempt, at, status, outcome, milliseconds)
-             values (?, ?, ?, ?, ?, ?, ?)",
+            "insert or replace into attempt (event, subscription, attempt, at, status, outcome, milliseconds, moment)
+             values (?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             attempt.event,
@@ -337,19 +405,44 @@ fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
             attempt.at.timestamp_millis(),
             attempt.outcome.status(),
             attempt.outcome.name(),
-            milliseconds
+            milliseconds,
+            attempt.moment.number()
         ])?;
+    let delivery = (attempt.event, attempt.subscription);
+    leave(
+        connection,
+        delivery,
+        Some(attempt.number),
+        attempt.leaves,
+        attempt.at,
+    )
+}
+
+fn leave(
+    connection: &Connection,
+    (event, subscription): (i64, &str),
+    attempts: Option<u32>,
+    leaves: Leaves,
+    at: DateTime<Utc>,
+) -> rusqlite::Result<()> {
+    let (state, next_at) = match leaves {
+        Leaves::Condemned { letter_at, .. } => ("pending", Some(letter_at.number())),
+        Leaves::Delivered => ("delivered", None),
+        Leaves::Pending(next_at) => ("pending", Some(next_at.number())),
+        Leaves::Dropped => ("dropped", None),
+    };
     connection
         .prepare_cached(
-            "update delivery set state = ?, attempts = ?, next_at = ? where event = ? and subscription = ?",
+            "update delivery set state = ?, attempts = coalesce(?, attempts), next_at = ?
+             where event = ? and subscription = ?",
         )?
-        .execute(params![state, attempt.number, next_at, attempt.event, attempt.subscription])?;
-    if let Leaves::Condemned { reason, .. } = attempt.leaves {
+        .execute(params![state, attempts, next_at, event, subscription])?;
+    if let Leaves::Condemned { reason, .. } = leaves {
         connection
             .prepare_cached(
-                "insert or replace into condemned (event, subscription, reason) values (?, ?, ?)",
+                "insert or replace into condemned (event, subscription, reason, at) values (?, ?, ?, ?)",
             )?
-            .execute(params![attempt.event, attempt.subscription, reason])?;
+            .execute(params![event, subscription, reason, at.timestamp_millis()])?;
     }
     Ok(())
 }
@@ -372,7 +465,8 @@ fn take_up(
 ) -> rusqlite::Result<Vec<PendingDelivery>> {
     let mut select = connection.prepare(
         "select delivery.event, delivery.subscription, attempts, next_at, accepted_at, type, subject,
-             octet_length(body), reason, outcome, status, at
+             octet_length(body), reason, outcome, status, coalesce(attempt.at, condemned.at),
+             coalesce(event.moment, accepted_at)
          from delivery join event on event.number = delivery.event
          left join condemned using (event, subscription)
          left join attempt on attempt.event = delivery.event
@@ -395,29 +489,40 @@ fn take_up(
 
 fn pending_delivery(row: &Row<'_>) -> rusqlite::Result<PendingDelivery> {
     let accepted_at = time(row.get(4)?);
+    let accepted = Moment::numbered(row.get(12)?);
     Ok(PendingDelivery {
         event: row.get(0)?,
         subscription: row.get(1)?,
         attempts: row.get(2)?,
-        next_at: row.get::<_, Option<i64>>(3)?.map_or(accepted_at, time),
+        next_at: row
+            .get::<_, Option<i64>>(3)?
+            .map_or(accepted, Moment::numbered),
         accepted_at,
+        accepted,
         event_type: row.get(5)?,
         subject: row.get(6)?,
         bytes: usize::try_from(row.get::<_, u32>(7)?).unwrap_or(usize::MAX),
-        condemned: condemned(row)?,
+        last: last_attempt(row)?,
+        condemned: row
+            .get::<_, Option<String>>(8)?
+            .map(|reason| recorded_reason(&reason)),
     })
 }
 
-fn condemned(row: &Row<'_>) -> rusqlite::Result<Option<Condemned>> {
-    let Some(reason) = row.get::<_, Option<String>>(8)? else {
+/// None of an event that waits for its first attempt.
+fn last_attempt(row: &Row<'_>) -> rusqlite::Result<Option<LastAttempt>> {
+    let Some(at) = row.get::<_, Option<i64>>(11)? else {
         return Ok(None);
     };
-    let outcome = Outcome::recorded(row.get(10)?, &row.get::<_, String>(9)?);
-    Ok(Some(Condemned {
-        reason: recorded_reason(&reason),
+    let outcome = match row.get::<_, Option<String>>(9)? {
+        Some(name) => Outcome::recorded(row.get(10)?, &name),
+        // It was given up without any.
+        None => Outcome::Probation,
+    };
+    Ok(Some(LastAttempt {
         outcome,
         problem: outcome.name().to_owned(),
-        last_attempt_at: time(row.get(11)?),
+        at: time(at),
     }))
 }
 
@@ -425,10 +530,14 @@ fn time(milliseconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(milliseconds).unwrap_or_default()
 }
 
-fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<ShownEvent>> {
+fn events(
+    connection: &Connection,
+    query: &EventQuery,
+    clock: &Clock,
+) -> rusqlite::Result<Vec<ShownEvent>> {
     let direction = if query.after.is_some() { "asc" } else { "desc" };
     let mut select = connection.prepare_cached(&format!(
-        "select number, accepted_at, body from event
+        "select number, accepted_at, body, coalesce(moment, accepted_at) from event
          where number > ? and (? is null or subject = ?) order by number {direction} limit ?"
     ))?;
     let after = query.after.unwrap_or(i64::MIN);
@@ -446,7 +555,8 @@ fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<S
         let Ok(event) = RawValue::from_string(body) else {
             continue;
         };
-        let deliveries = deliveries(connection, number)?;
+        let accepted = Moment::numbered(row.get(3)?);
+        let deliveries = deliveries(connection, number, accepted, clock)?;
         shown.push(ShownEvent {
             number,
             accepted_at: time(row.get(1)?),
@@ -460,7 +570,12 @@ fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<S
     Ok(shown)
 }
 
-fn deliveries(connection: &Connection, event: i64) -> rusqlite::Result<Vec<ShownDelivery>> {
+fn deliveries(
+    connection: &Connection,
+    event: i64,
+    accepted: Moment,
+    clock: &Clock,
+) -> rusqlite::Result<Vec<ShownDelivery>> {
     let mut select = connection.prepare_cached(
         "select subscription, state, next_at from delivery where event = ? order by subscription",
     )?;
@@ -468,12 +583,13 @@ fn deliveries(connection: &Connection, event: i64) -> rusqlite::Result<Vec<Shown
     let mut shown = Vec::new();
     while let Some(row) = rows.next()? {
         let function: String = row.get(0)?;
-        let attempts = attempts(connection, event, &function)?;
-        let next_attempt_at = row.get::<_, Option<i64>>(2)?.map(time);
+        let attempts = attempts(connection, event, &function, accepted)?;
+        let next = row.get::<_, Option<i64>>(2)?.map(Moment::numbered);
         shown.push(ShownDelivery {
             function,
             state: row.get(1)?,
-            next_attempt_at,
+            next_attempt_at: next.and_then(|next| clock.real_time(next)),
+            next_attempt_age: next.map(|next| next.since(accepted).as_secs_f64()),
             attempts,
         });
     }
@@ -484,9 +600,10 @@ fn attempts(
     connection: &Connection,
     event: i64,
     function: &str,
+    accepted: Moment,
 ) -> rusqlite::Result<Vec<ShownAttempt>> {
     let mut select = connection.prepare_cached(
-        "select attempt, at, status, outcome, milliseconds from attempt
+        "select attempt, at, status, outcome, milliseconds, moment from attempt
          where event = ? and subscription = ? order by attempt",
     )?;
     let rows = select.query_map(params![event, function], |row| {
@@ -496,6 +613,9 @@ fn attempts(
             status: row.get(2)?,
             outcome: row.get(3)?,
             milliseconds: row.get(4)?,
+            age: row
+                .get::<_, Option<i64>>(5)?
+                .map(|moment| Moment::numbered(moment).since(accepted).as_secs_f64()),
         })
     })?;
     rows.collect()
@@ -504,6 +624,7 @@ fn attempts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dev::grid::speed::Speed;
 
     fn event(id: &str) -> AdmittedEvent {
         AdmittedEvent {
@@ -524,7 +645,18 @@ mod tests {
             .iter()
             .map(|id| (event(id), vec!["billing", "orders"]))
             .collect();
-        store.accept(Arc::new(events), at(1_000)).await.unwrap()
+        let moment = Moment::numbered(1_000);
+        let accepted = store.accept(Arc::new(events), at(1_000), moment).await;
+        accepted.unwrap()
+    }
+
+    async fn pending(store: &GridStore) -> u32 {
+        let pending = store.pending(Moment::numbered(0)).await.unwrap();
+        pending.iter().map(|backlog| backlog.pending).sum()
+    }
+
+    fn still() -> Arc<Clock> {
+        Arc::new(Clock::new(Speed::new(0.0).unwrap(), None))
     }
 
     fn attempt(number: i64, leaves: Leaves) -> Attempt {
@@ -533,6 +665,7 @@ mod tests {
             subscription: "billing",
             number: 1,
             at: at(2_000),
+            moment: Moment::numbered(5_000),
             took: Duration::from_millis(5),
             outcome: Outcome::Status(202),
             leaves,
@@ -547,13 +680,19 @@ mod tests {
         assert_eq!(accept(&store, &["a", "b"]).await, [1, 2]);
         store.record(attempt(1, Leaves::Delivered)).await.unwrap();
         store
-            .record(attempt(2, Leaves::Pending(at(9_000))))
+            .record(attempt(2, Leaves::Pending(Moment::numbered(9_000))))
             .await
             .unwrap();
         drop(store);
 
         let store = GridStore::open(&file).unwrap();
-        assert_eq!(store.pending().await.unwrap(), 3);
+        assert_eq!(pending(&store).await, 3);
+        let kept = store.kept_clock().unwrap();
+        assert_eq!(
+            kept.reading.number(),
+            5_000,
+            "what is known to have happened"
+        );
         let pending = store.take_up(vec!["billing", "orders"]).await.unwrap();
         let seen: Vec<_> = pending
             .iter()
@@ -562,16 +701,16 @@ mod tests {
                     delivery.event,
                     delivery.subscription.as_str(),
                     delivery.attempts,
-                    delivery.next_at,
+                    delivery.next_at.number(),
                 )
             })
             .collect();
         assert_eq!(
             seen,
             [
-                (1, "orders", 0, at(1_000)),
-                (2, "billing", 1, at(9_000)),
-                (2, "orders", 0, at(1_000))
+                (1, "orders", 0, 1_000),
+                (2, "billing", 1, 9_000),
+                (2, "orders", 0, 1_000)
             ]
         );
         assert_eq!(
@@ -581,13 +720,64 @@ mod tests {
         assert_eq!(store.text(9).await.unwrap(), None);
     }
 
+    /// A database as it was before there was a clock.
+    const OLDER: &str = "
+        create table event (
+            number integer primary key, accepted_at integer not null, type text not null, subject text, body text not null
+        );
+        create table delivery (
+            event integer not null references event (number) on delete cascade, subscription text not null,
+            state text not null, attempts integer not null default 0, next_at integer,
+            primary key (event, subscription)
+        ) without rowid;
+        create table attempt (
+            event integer not null, subscription text not null, attempt integer not null, at integer not null,
+            status integer, outcome text not null, milliseconds integer not null,
+            primary key (event, subscription, attempt)
+        ) without rowid;
+        create table condemned (
+            event integer not null, subscription text not null, reason text not null, primary key (event, subscription)
+        ) without rowid;
+        insert into event values (1, 1000, 'T', null, '{}');
+        insert into delivery values (1, 'billing', 'pending', 1, 9000), (1, 'orders', 'pending', 1, 8000);
+        insert into attempt values (1, 'billing', 1, 2000, 503, 'Busy', 5), (1, 'orders', 1, 2000, 400, 'BadRequest', 5);
+        insert into condemned values (1, 'orders', 'UndeliverableDueToHttpBadRequest');
+    ";
+
+    #[tokio::test]
+    async fn an_older_database_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("grid.db");
+        let older = Connection::open(&file).unwrap();
+        older.execute_batch(OLDER).unwrap();
+        drop(older);
+        let store = GridStore::open(&file).unwrap();
+        assert_eq!(store.kept_clock(), None);
+        let pending = store.take_up(vec!["billing", "orders"]).await.unwrap();
+        let seen = pending.iter().map(|delivery| {
+            let last = delivery.last.as_ref().unwrap();
+            let moments = (delivery.accepted.number(), delivery.next_at.number());
+            (moments, last.outcome, last.at, delivery.condemned)
+        });
+        let refused = Some("UndeliverableDueToHttpBadRequest");
+        assert_eq!(
+            seen.collect::<Vec<_>>(),
+            [
+                ((1_000, 9_000), Outcome::Status(503), at(2_000), None),
+                ((1_000, 8_000), Outcome::Status(400), at(2_000), refused)
+            ]
+        );
+        drop(store);
+        GridStore::open(&file).unwrap();
+    }
+
     #[tokio::test]
     async fn deliveries_of_a_function_that_is_gone_are_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let store = GridStore::open(&folder.path().join("grid.db")).unwrap();
         accept(&store, &["a"]).await;
         assert_eq!(store.take_up(vec!["orders"]).await.unwrap().len(), 1);
-        assert_eq!(store.pending().await.unwrap(), 1);
+        assert_eq!(pending(&store).await, 1);
     }
 
     #[tokio::test]
@@ -596,7 +786,7 @@ mod tests {
         let store = GridStore::open(&folder.path().join("grid.db")).unwrap();
         accept(&store, &["a", "b", "c"]).await;
         let show = async |query| {
-            let events = store.events(query).await.unwrap();
+            let events = store.events(query, still()).await.unwrap();
             events.iter().map(|event| event.number).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -635,7 +825,11 @@ mod tests {
         accept(&store, &["a"]).await;
         let quiet =
             |count: usize| Arc::new((0..count).map(|_| (event("x"), vec![])).collect::<Vec<_>>());
-        store.accept(quiet(10_499), at(0)).await.unwrap();
+        let accept = async |events| {
+            let accepted = store.accept(events, at(0), Moment::numbered(0)).await;
+            accepted.unwrap()
+        };
+        accept(quiet(10_499)).await;
         let oldest = async || {
             let query = EventQuery {
                 after: Some(0),
@@ -643,7 +837,7 @@ mod tests {
                 ..EventQuery::default()
             };
             store
-                .events(query)
+                .events(query, still())
                 .await
                 .unwrap()
                 .iter()
@@ -652,7 +846,7 @@ mod tests {
         };
         assert_eq!(oldest().await, [1, 501]);
         store.take_up(vec![]).await.unwrap();
-        store.accept(quiet(500), at(0)).await.unwrap();
+        accept(quiet(500)).await;
         assert_eq!(oldest().await, [1_001, 1_002]);
     }
 }
