@@ -32,7 +32,7 @@ use url::Url;
 use self::{
     banner::banner,
     data_folder::DataFolder,
-    grid::{Grid, Setup, Speed},
+    grid::{Grid, Patience, Setup, Speed},
     host::{Host, HostOptions},
     listening::bind,
     terminal::Terminal,
@@ -44,7 +44,7 @@ pub(crate) use self::{
 };
 pub use self::{
     error::{DevError, LastWords},
-    grid::{DEVELOPMENT_KEY, Fault, StoreError},
+    grid::{DEVELOPMENT_KEY, FASTEST, Fault, StoreError},
 };
 
 /// A function that takes events, and with it an event subscription of the same name.
@@ -86,7 +86,7 @@ pub struct DeliveryOptions {
     /// A file of event subscriptions: an object of ARM properties by name, or a compiled ARM template. Without it there is
     /// one subscription for each function, to the types that it takes.
     pub subscriptions: Option<PathBuf>,
-    /// How long after the last attempt a dead letter is written. Without it Azure's five minutes, divided by the speed.
+    /// How long after the last attempt a dead letter is written, in Event Grid's time. Without it Azure's five minutes.
     pub dead_letter_hold: Option<Duration>,
     /// Makes the random part of every wait, and what is injected into which request, the same in every run.
     pub seed: Option<u64>,
@@ -115,8 +115,8 @@ pub struct DevOptions {
     pub grid_port: u16,
     /// The data folder; made if need be.
     pub data: PathBuf,
-    /// How many times faster than Azure's the waits between deliveries are. At 60 a wait of a minute takes a second,
-    /// and the 24 hours of an event's life take 24 minutes.
+    /// How many times faster than in Azure Event Grid's time passes, from 0 to [`FASTEST`]. At 60 a wait of a minute takes a
+    /// second, and the 24 hours of an event's life take 24 minutes. At 0 it passes only when its clock is turned.
     pub speed: f64,
     /// Refuses what is more than a topic in Azure takes: 5,000 events or 5 MB per second.
     pub throttle: bool,
@@ -217,6 +217,7 @@ impl Dev {
             samples: options.samples.clone(),
             speed,
             throttle: options.throttle,
+            patience: Patience::default(),
         };
         let grid = Grid::open(grid_listener, &folder, setup, terminal.clone())?;
         let addresses = Addresses {
@@ -352,6 +353,7 @@ impl LocalGrid {
             samples: options.samples,
             speed,
             throttle: options.throttle,
+            patience: Patience::default(),
         };
         let grid = Grid::open(listener, &folder, setup, terminal.clone())?;
         let address = grid.address()?;

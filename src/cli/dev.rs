@@ -6,8 +6,8 @@ use crate::{
     artifacts, cloud_event,
     config::Secret,
     dev::{
-        self, DeliveryOptions, DevOptions, Fault, GridOptions, HttpFunction, Samples, Subscription,
-        TimerFunction,
+        self, DeliveryOptions, DevOptions, FASTEST, Fault, GridOptions, HttpFunction, Samples,
+        Subscription, TimerFunction,
     },
     events::{EventType, samples},
     functions::{EVENT_BINDING, FUNCTIONS, TIMER_BINDING, Trigger, catalogue},
@@ -30,7 +30,8 @@ struct Common {
     #[arg(long, value_name = "DIR", default_value = ".orderflow")]
     data: PathBuf,
 
-    /// How many times faster than Azure's the waits between deliveries of an event are
+    /// How many times faster than in Azure Event Grid's time passes: the waits between attempts, the life of an event, the
+    /// hold of a dead letter. At 0 it stands still, and passes when the page or POST /clock/step turns its clock
     #[arg(long, value_name = "N", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
 
@@ -54,12 +55,12 @@ struct Delivery {
     #[arg(long, value_name = "FILE")]
     subscriptions: Option<PathBuf>,
 
-    /// How long after the last attempt a dead letter is written [default: Azure's 300, divided by the speed]
+    /// How long after the last attempt a dead letter is written, in Event Grid's time [default: Azure's 300]
     #[arg(long, value_name = "SECONDS")]
     dead_letter_hold: Option<u64>,
 
     /// Injects a fault into deliveries, as KIND[:RATE[:SUBSCRIPTION]]: duplicate, delay (up to 2 s, so that others
-    /// overtake), drop-ack (done, but the answer is lost) or a status such as 503. May be given more than once; the page and
+    /// overtake), drop-ack (done, but the answer is lost), late-answer (done, but answered after the time-out) or a status such as 503. May be given more than once; the page and
     /// PUT /faults change it while it runs. For example --fault drop-ack:0.1:payment
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
@@ -124,8 +125,8 @@ fn speed(text: &str) -> Result<f64, String> {
     let valid = text
         .parse()
         .ok()
-        .filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
-    valid.ok_or_else(|| "must be a number above 0".to_owned())
+        .filter(|speed: &f64| (0.0..=FASTEST).contains(speed));
+    valid.ok_or_else(|| format!("must be a number from 0 to {FASTEST}"))
 }
 
 /// Runs everything until SIGINT or SIGTERM.

@@ -33,10 +33,12 @@ pub(super) fn banner(
             &format!("every {} s", timer.every.as_secs()),
         ));
     }
-    let grid = format!(
-        "{grid}/api/events, its waits {} times shorter than Azure's",
-        options.speed
-    );
+    let pace = if options.speed > 0.0 {
+        format!("its time passes {} times as fast as Azure's", options.speed)
+    } else {
+        "its time stands still until its clock is turned".to_owned()
+    };
+    let grid = format!("{grid}/api/events, {pace}");
     lines.push(row("Event Grid", &grid));
     lines.push(row("  live page", &addresses.grid));
     if let Some(file) = &options.delivery.subscriptions {

@@ -36,8 +36,10 @@ pub enum DevError {
         /// What the operating system said.
         cause: io::Error,
     },
-    /// The speed is not a positive number.
-    #[error("the speed must be a number above 0, such as 1 (as slow as Azure) or 60; it is {0}")]
+    /// The speed is no number that a clock can run at.
+    #[error(
+        "the speed must be a number from 0 (time stands still) to 1000000, such as 1 (as slow as Azure) or 60; it is {0}"
+    )]
     Speed(f64),
     /// The address to deliver to is not an address.
     #[error(

@@ -7,19 +7,23 @@
 //! Subscriptions are data: one for each function, or those of a file or an ARM template, with filters, retry policies,
 //! output batching and delivery properties. An endpoint that keeps failing is put on probation.
 //!
-//! It does not imitate subscriptions that expire, destinations other than webhooks and functions, bearer tokens on
-//! deliveries, events that are given up on probation before any attempt, or answers that come after 30 s.
+//! Its time is that of a [`clock`](clock::Clock) that runs faster than the real one and can be turned.
+//!
+//! It does not imitate destinations other than webhooks and functions.
 
 mod admission;
 mod authentication;
 mod batching;
+mod clock;
 mod dead_letters;
 mod delivery;
 mod delivery_properties;
 mod faults;
 mod filters;
+mod progress;
 mod replay;
 mod retry;
+mod speed;
 mod store;
 mod subscriptions;
 mod throttle;
@@ -43,20 +47,19 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
-    time::Instant,
+    time::{Instant, sleep},
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 
 pub use self::authentication::DEVELOPMENT_KEY;
-pub use self::faults::Fault;
-pub(super) use self::retry::Speed;
 pub use self::store::StoreError;
 use self::{
     admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit, check_api_version},
     authentication::{Gate, identity_routes},
+    clock::Clock,
     dead_letters::DeadLetters,
-    delivery::{Callback, Delivery, Due, HeldText, Means},
+    delivery::{Callback, Delivery, Due, HeldText, Means, Standing},
     faults::Faults,
     filters::{Filter, FilteredEvent},
     retry::{DEAD_LETTER_HOLD, Jitter},
@@ -64,6 +67,8 @@ use self::{
     subscriptions::EventSubscription,
     throttle::Throttle,
 };
+pub(super) use self::{delivery::Patience, speed::Speed};
+pub use self::{faults::Fault, speed::FASTEST};
 use super::{
     DeliveryOptions, DevError, Samples, Subscription,
     ambient::now,
@@ -83,6 +88,9 @@ const UNDER_WAY: usize = 64;
 /// So many bytes of events wait in memory; other events are read from disk when their turn comes.
 const HELD_BYTES: usize = 32 * 1024 * 1024;
 
+/// How often it is kept where the clock is, in real time.
+const KEEP_CLOCK: Duration = Duration::from_secs(10);
+
 /// How many events or dead letters are shown unless asked otherwise, and at most.
 const SHOWN: u32 = 100;
 const SHOWN_AT_MOST: u32 = 1_000;
@@ -92,12 +100,21 @@ const SHOWN_AT_MOST: u32 = 1_000;
 pub(super) struct Grid {
     listener: TcpListener,
     topic: Arc<Topic>,
-    arrivals: Vec<(EventSubscription, Arc<Callback>, UnboundedReceiver<Due>)>,
-    speed: Speed,
+    arrivals: Vec<Arrivals>,
+    patience: Patience,
     jitter: Jitter,
     dead_letter_hold: Duration,
     functions: Vec<Subscription>,
     samples: Samples,
+}
+
+/// What comes for one subscription.
+#[derive(Debug)]
+struct Arrivals {
+    subscription: EventSubscription,
+    callback: Arc<Callback>,
+    standing: Arc<Standing>,
+    receiver: UnboundedReceiver<Due>,
 }
 
 /// What makes one grid differ from another.
@@ -109,6 +126,7 @@ pub(super) struct Setup {
     pub(super) speed: Speed,
     /// Refuses what is more than a topic in Azure takes.
     pub(super) throttle: bool,
+    pub(super) patience: Patience,
 }
 
 /// What the HTTP side works with.
@@ -127,6 +145,8 @@ struct Topic {
     /// One replay at a time: a letter clicked twice is replayed once.
     replaying: Mutex<()>,
     callbacks: Vec<Arc<Callback>>,
+    clock: Arc<Clock>,
+    standings: HashMap<&'static str, Arc<Standing>>,
     faults: Arc<Faults>,
 }
 
@@ -144,7 +164,10 @@ impl Grid {
             samples,
             speed,
             throttle,
+            patience,
         } = setup;
+        let store = GridStore::open(&folder.grid_database())?;
+        let clock = Arc::new(Clock::new(speed, store.kept_clock()));
         let subscriptions = match &options.subscriptions {
             Some(file) => subscriptions::read(file, &functions)?,
             None => subscriptions::of_functions(&functions),
@@ -153,13 +176,26 @@ impl Grid {
         let mut senders = HashMap::new();
         let mut arrivals = Vec::new();
         let mut callbacks = Vec::new();
+        let mut standings = HashMap::new();
         for subscription in subscriptions {
             let (sender, receiver) = unbounded_channel();
             filters.push((subscription.name, subscription.filter.clone()));
             senders.insert(subscription.name, sender);
             let callback = Arc::new(Callback::new());
             callbacks.push(Arc::clone(&callback));
-            arrivals.push((subscription, callback, receiver));
+            // What is a day ahead now is a day ahead on the clock, however far that is turned already.
+            let expires = subscription.expires_at.map(|time| {
+                let ahead = (time - now()).to_std().unwrap_or_default();
+                clock.now().after(ahead)
+            });
+            let standing = Arc::new(Standing::new(expires));
+            standings.insert(subscription.name, Arc::clone(&standing));
+            arrivals.push(Arrivals {
+                subscription,
+                callback,
+                standing,
+                receiver,
+            });
         }
         let names: Vec<_> = senders.keys().copied().collect();
         if let Some(fault) = faults::of_nobody(&options.faults, &names) {
@@ -168,7 +204,7 @@ impl Grid {
         let topic = Topic {
             gate: Arc::new(Gate::new()),
             throttle: throttle.then(Throttle::default),
-            store: GridStore::open(&folder.grid_database())?,
+            store,
             dead_letters: DeadLetters::new(folder.dead_letters()),
             terminal,
             filters,
@@ -176,17 +212,17 @@ impl Grid {
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
             replaying: Mutex::new(()),
             callbacks,
+            clock,
+            standings,
             faults: Arc::new(Faults::new(options.faults)),
         };
         Ok(Self {
             listener,
             topic: Arc::new(topic),
             arrivals,
-            speed,
+            patience,
             jitter: Jitter { seed: options.seed },
-            dead_letter_hold: options
-                .dead_letter_hold
-                .unwrap_or_else(|| speed.shorten(DEAD_LETTER_HOLD)),
+            dead_letter_hold: options.dead_letter_hold.unwrap_or(DEAD_LETTER_HOLD),
             functions,
             samples,
         })
@@ -210,7 +246,9 @@ impl Grid {
             store: self.topic.store.clone(),
             dead_letters: self.topic.dead_letters.clone(),
             dead_letter_hold: self.dead_letter_hold,
-            speed: self.speed,
+            clock: Arc::clone(&self.topic.clock),
+            patience: self.patience,
+            gate: Arc::clone(&self.topic.gate),
             jitter: self.jitter,
             faults: Arc::clone(&self.topic.faults),
             grid_address: self.address()?.into(),
@@ -219,9 +257,16 @@ impl Grid {
         self.topic.take_up().await?;
         let share = (UNDER_WAY / self.arrivals.len().max(1)).max(1);
         let mut deliveries = JoinSet::new();
-        for (subscription, callback, arrivals) in self.arrivals {
-            let delivery = Delivery::new(subscription, deliver_to, callback, means.clone());
-            deliveries.spawn(delivery.run(arrivals, share, deliver_until.clone()));
+        for arrivals in self.arrivals {
+            let Arrivals {
+                subscription,
+                callback,
+                standing,
+                receiver,
+            } = arrivals;
+            let means = means.clone();
+            let delivery = Delivery::new(subscription, deliver_to, callback, standing, means);
+            deliveries.spawn(delivery.run(receiver, share, deliver_until.clone()));
         }
         let (stopper, stop) = stop::channel();
         let page = Page::new(
@@ -232,11 +277,13 @@ impl Grid {
             self.topic.terminal.clone(),
             stop.clone(),
         )?;
+        let topic = Arc::clone(&self.topic);
         let until_over = async {
-            deliver_until.requested().await;
+            topic.keep_clock(&deliver_until).await;
             let over = async { while deliveries.join_next().await.is_some() {} };
             // What is not over by then is delivered again at the next start.
             drop(tokio::time::timeout(listening::DRAIN, over).await);
+            topic.store.keep_clock(topic.clock.reading()).await?;
             answer_until.requested().await;
             stopper.stop();
             Ok(())
@@ -285,8 +332,11 @@ impl Topic {
         routed: Vec<(AdmittedEvent, Vec<&'static str>)>,
     ) -> Result<(), Refusal> {
         let routed = Arc::new(routed);
-        let accepted_at = now();
-        let kept = self.store.accept(Arc::clone(&routed), accepted_at).await;
+        let accepted = (now(), self.clock.now());
+        let kept = self
+            .store
+            .accept(Arc::clone(&routed), accepted.0, accepted.1)
+            .await;
         let numbers = kept.map_err(|error| Refusal::NotKept(error.to_string()))?;
         for (number, (event, takers)) in numbers.into_iter().zip(routed.iter()) {
             let label = Arc::new(EventLabel::new(&event.event_type, event.subject.as_deref()));
@@ -308,7 +358,7 @@ impl Topic {
             for function in takers {
                 let due = Due::new(
                     number,
-                    accepted_at,
+                    accepted,
                     Arc::clone(&label),
                     takers.len(),
                     event.text.len(),
@@ -323,10 +373,34 @@ impl Topic {
     /// The subscriptions that take the event.
     fn takers(&self, event: &AdmittedEvent) -> Vec<&'static str> {
         let event = FilteredEvent::new(&event.event_type, event.subject.as_deref(), &event.text);
+        let now = self.clock.now();
+        let expired = |name| {
+            let standing = self.standings.get(name);
+            standing.is_some_and(|standing| standing.has_expired(now))
+        };
         self.filters
             .iter()
-            .filter_map(|(name, filter)| filter.takes(&event).then_some(*name))
+            .filter_map(|(name, filter)| (filter.takes(&event) && !expired(*name)).then_some(*name))
             .collect()
+    }
+
+    /// Keeps now and then where the clock is, while something waits for it: a killed grid goes on from there. Returns when
+    /// told to stop.
+    async fn keep_clock(&self, stop: &Stop) {
+        let mut kept = None;
+        loop {
+            tokio::select! {
+                () = sleep(KEEP_CLOCK) => {}
+                () = stop.requested() => return,
+            }
+            let reading = self.clock.reading();
+            let waits = self.store.pending(reading.reading).await;
+            if kept != Some(reading) && waits.is_ok_and(|waits| !waits.is_empty()) {
+                // If that fails, so does everything else, and is told there.
+                drop(self.store.keep_clock(reading).await);
+                kept = Some(reading);
+            }
+        }
     }
 
     fn hand_over(&self, function: &str, due: Due) {
@@ -347,7 +421,8 @@ fn router(topic: Arc<Topic>, page: Page) -> Router {
         .route("/deadletters", get(dead_letters))
         .route("/deadletters/replay", post(replay::replay))
         .route("/faults", get(faults::list).put(faults::replace))
-        .route("/idle", get(idle))
+        .merge(clock::routes())
+        .route("/idle", get(progress::idle))
         .route("/consent/{id}", get(consent).post(consent))
         .with_state(Arc::clone(&topic))
         .merge(page::routes(page))
@@ -378,6 +453,7 @@ async fn index(headers: HeaderMap) -> Response {
         "deadLetters": "/deadletters?limit=",
         "replay": "POST /deadletters/replay",
         "faults": "GET and PUT /faults",
+        "clock": "GET and PUT /clock, POST /clock/step",
         "stream": "/stream",
         "idle": "/idle",
     }))
@@ -423,7 +499,7 @@ async fn events(State(topic): State<Arc<Topic>>, Query(asked): Query<EventsAsked
         subject: asked.subject,
         limit,
     };
-    match topic.store.events(query).await {
+    match topic.store.events(query, Arc::clone(&topic.clock)).await {
         Ok(events) => {
             let next = events.last().map(|event| event.number).or(asked.after);
             Json(json!({"events": events, "next": next})).into_response()
@@ -461,14 +537,6 @@ async fn consent(
     given
         .then_some("events are delivered from now on")
         .ok_or(Refusal::NotFound)
-}
-
-/// How many deliveries are not over: 0 once the grid has nothing more to do.
-async fn idle(State(topic): State<Arc<Topic>>) -> Response {
-    match topic.store.pending().await {
-        Ok(pending) => Json(json!({"pending": pending})).into_response(),
-        Err(error) => unreadable(&error),
-    }
 }
 
 fn unreadable(error: &dyn std::error::Error) -> Response {

@@ -117,8 +117,8 @@ pub(super) enum Happening {
         attempt: u32,
         /// What came instead of success.
         problem: String,
-        /// When it is tried again.
-        again_in: Duration,
+        /// When it is tried again. None while Event Grid's clock stands still.
+        again_in: Option<Duration>,
     },
     /// The event is not tried any more.
     DeadLettered {

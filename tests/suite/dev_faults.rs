@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    dev_clock::TAKEN_ONCE,
     dev_grid::{Endpoint, Grid, odd_event, options},
     processes::{Dev, orderflow, output},
     support::new_order,
@@ -117,7 +118,7 @@ async fn what_cannot_be_injected_is_refused_and_changes_nothing() {
         (json!("duplicate"), "expected a sequence"),
         (
             json!(["lose"]),
-            "is not duplicate, delay, drop-ack or a status",
+            "is not duplicate, delay, drop-ack, late-answer or a status",
         ),
         (
             json!(["duplicate:2"]),
@@ -161,4 +162,42 @@ async fn an_order_comes_to_its_end_whatever_is_injected() {
     let location = dev.place(&new_order()).await;
     dev.reaches(&location, "completed").await;
     dev.stop().await;
+}
+
+/// How an event ends whose first answer comes late: the outcomes of its attempts, and how often it was delivered.
+async fn answered_late(seed: u64) -> (Vec<String>, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let (endpoint, address) = Endpoint::start().await;
+    let mut options = with(
+        &folder,
+        &address,
+        vec!["late-answer:1:orders".parse().unwrap()],
+    );
+    options.speed = 0.0;
+    options.delivery.seed = Some(seed);
+    let grid = Grid::start_with(options).await;
+    grid.publish(&odd_event("1", TAKEN_ONCE)).await;
+    grid.until_only_waiting().await;
+    assert_eq!(grid.delivery().await["state"], "pending");
+    assert_eq!(inject(&grid, &json!([])).await.0, 200);
+    grid.step(&json!({"to": "next"})).await;
+    let (delivered, outcomes) = attempts(&grid, &endpoint, "orders").await;
+    assert_eq!(grid.delivery().await["state"], "delivered");
+    grid.stop().await;
+    (outcomes, delivered)
+}
+
+#[tokio::test]
+async fn a_late_answer_comes_before_the_next_attempt_or_in_vain() {
+    let (mut in_time, mut in_vain) = (0, 0);
+    // The seed decides how late it is.
+    for seed in 1..=8 {
+        let (outcomes, delivered) = answered_late(seed).await;
+        match (outcomes.as_slice(), delivered) {
+            ([first], 1) if first == "TimedOut" => in_time += 1,
+            ([first, second], 2) if first == "TimedOut" && second == "Delivered" => in_vain += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(in_time > 0 && in_vain > 0, "{in_time} and {in_vain}");
 }

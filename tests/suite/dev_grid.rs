@@ -665,7 +665,7 @@ async fn what_prevents_a_start_is_told_in_one_line() {
         "{line}"
     );
     assert!(
-        refusal(&|options| options.speed = 0.0)
+        refusal(&|options| options.speed = -1.0)
             .await
             .contains("speed")
     );

@@ -7,15 +7,19 @@ mod tokens;
 
 use axum::http::{HeaderMap, Uri, header::AUTHORIZATION};
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use url::form_urlencoded;
 
 pub use self::access_key::DEVELOPMENT_KEY;
 pub(super) use self::identity::routes as identity_routes;
 use self::tokens::TokenIssuer;
-use super::admission::Refusal;
+use super::{admission::Refusal, subscriptions::SecureWebhook};
 
 /// The audience that tokens for the topic are for.
 const AUDIENCE: &str = "https://eventgrid.azure.net";
+
+/// The role that the application of a secure webhook gives Event Grid.
+const SUBSCRIBER: &str = "AzureEventGridSecureWebhookSubscriber";
 
 /// Lets publishers in, and issues the tokens that some of them show.
 #[derive(Debug)]
@@ -29,6 +33,17 @@ impl Gate {
         Self {
             issuer: TokenIssuer::new(),
         }
+    }
+
+    /// The token that Event Grid shows to the secure webhook of an application (Azure documentation, "Secure webhook
+    /// delivery with Microsoft Entra ID"). None if it cannot be signed.
+    pub(super) fn token_for(&self, webhook: &SecureWebhook, now: DateTime<Utc>) -> Option<String> {
+        let more = [
+            ("tid".to_owned(), json!(webhook.tenant)),
+            ("roles".to_owned(), json!([SUBSCRIBER])),
+        ];
+        let more = more.into_iter().collect();
+        self.issuer.issue_with(&webhook.application, more, now)
     }
 
     /// Checks what a request shows. Event Grid looks for a key or a SAS token before it looks for a bearer token.

@@ -53,6 +53,11 @@ pub(super) struct DeliveryProperties {
 }
 
 impl DeliveryProperties {
+    /// Whether one of them is this header.
+    pub(super) fn sets(&self, name: &HeaderName) -> bool {
+        self.fixed.contains_key(name) || self.by_event.iter().any(|(by_event, _)| by_event == name)
+    }
+
     /// Fails with what Event Grid would not take. No message holds a value: it may be secret.
     pub(super) fn new(written: Vec<WrittenProperty>) -> Result<Self, String> {
         if written.len() > MOST {

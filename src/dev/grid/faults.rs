@@ -20,6 +20,9 @@ use crate::dev::{body, json::Json};
 /// The longest that a request is held back: long enough for others to overtake it.
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
+/// The latest that a late answer comes after the time-out, on the clock: sometimes before the next attempt, sometimes after.
+const LATEST_ANSWER: Duration = Duration::from_secs(20);
+
 /// A list of faults.
 const MAXIMUM_BYTES: usize = 16 * 1024;
 
@@ -39,15 +42,18 @@ enum Kind {
     Delay,
     /// The request is made, and its answer counts as lost.
     DropAcknowledgement,
+    /// The request is made, and its answer comes after the time-out.
+    LateAnswer,
     /// The request is not made, and counts as answered with this status.
     Fail(u16),
 }
 
 impl Kind {
-    const NAMED: [(&'static str, Self); 3] = [
+    const NAMED: [(&'static str, Self); 4] = [
         ("duplicate", Self::Duplicate),
         ("delay", Self::Delay),
         ("drop-ack", Self::DropAcknowledgement),
+        ("late-answer", Self::LateAnswer),
     ];
 
     fn parse(text: &str) -> Option<Self> {
@@ -81,7 +87,7 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.splitn(3, ':');
         let kind = Kind::parse(parts.next().unwrap_or_default()).ok_or_else(|| {
-            format!("{text:?} is not duplicate, delay, drop-ack or a status from 300 to 599, then perhaps :RATE:SUBSCRIPTION")
+            format!("{text:?} is not duplicate, delay, drop-ack, late-answer or a status from 300 to 599, then perhaps :RATE:SUBSCRIPTION")
         })?;
         let rate = match parts.next() {
             None => 1.0,
@@ -122,6 +128,8 @@ pub(super) struct Injected {
     pub(super) status: Option<u16>,
     pub(super) duplicate: bool,
     pub(super) lost_answer: bool,
+    /// So long after the time-out, on the clock.
+    pub(super) late_answer: Option<Duration>,
 }
 
 impl Faults {
@@ -150,6 +158,9 @@ impl Faults {
                     injected.delay = Some(LONGEST_DELAY.mul_f64(draw("how long")));
                 }
                 Kind::DropAcknowledgement => injected.lost_answer = true,
+                Kind::LateAnswer => {
+                    injected.late_answer = Some(LATEST_ANSWER.mul_f64(draw("how late")));
+                }
                 Kind::Fail(status) => injected.status = Some(status),
             }
         }

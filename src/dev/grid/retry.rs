@@ -1,6 +1,6 @@
 //! When Event Grid tries again, and when it gives up.
 //!
-//! All times here are Event Grid's own. The local grid runs them faster by its [`Speed`].
+//! All times here are Event Grid's own, as its clock measures them.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ const UNAUTHORIZED: &str = "UndeliverableDueToHttpUnauthorized";
 const FORBIDDEN: &str = "UndeliverableDueToHttpForbidden";
 const PAYLOAD_TOO_LARGE: &str = "UndeliverableDueToHttpPayloadTooLarge";
 const ATTEMPTS_EXCEEDED: &str = "MaxDeliveryAttemptsExceeded";
-const LIFE_EXCEEDED: &str = "TimeToLiveExceeded";
+pub(super) const LIFE_EXCEEDED: &str = "TimeToLiveExceeded";
 
 /// How long after the last attempt a dead letter is written.
 pub(super) const DEAD_LETTER_HOLD: Duration = minutes(5);
@@ -79,6 +79,13 @@ impl Default for RetryPolicy {
     }
 }
 
+impl RetryPolicy {
+    /// Whether the life of an event of this age is over.
+    pub(super) fn is_over(self, age: Duration) -> bool {
+        age >= self.time_to_live
+    }
+}
+
 impl TryFrom<WrittenPolicy> for RetryPolicy {
     type Error = String;
 
@@ -113,6 +120,8 @@ pub(super) enum Outcome {
     TimedOut,
     /// The endpoint could not be reached, or the connection broke.
     Unreachable,
+    /// There was no attempt: the endpoint was on probation for as long as the event lived.
+    Probation,
 }
 
 impl Outcome {
@@ -125,7 +134,7 @@ impl Outcome {
     pub(super) fn status(self) -> Option<u16> {
         match self {
             Self::Status(status) => Some(status),
-            Self::TimedOut | Self::Unreachable => None,
+            Self::TimedOut | Self::Unreachable | Self::Probation => None,
         }
     }
 
@@ -142,6 +151,7 @@ impl Outcome {
             Self::Status(429 | 500..=599) => "Busy",
             Self::Status(_) => "Aborted",
             Self::Unreachable => "SocketError",
+            Self::Probation => "Probation",
         }
     }
 
@@ -150,7 +160,9 @@ impl Outcome {
         match self {
             Self::Status(408) => minutes(2),
             Self::Status(503) => Duration::from_secs(30),
-            Self::Status(_) | Self::TimedOut | Self::Unreachable => Duration::from_secs(10),
+            Self::Status(_) | Self::TimedOut | Self::Unreachable | Self::Probation => {
+                Duration::from_secs(10)
+            }
         }
     }
 
@@ -169,7 +181,7 @@ impl Outcome {
             Self::Status(408 | 429 | 500..=599) | Self::TimedOut => Some(Duration::from_secs(10)),
             Self::Unreachable => Some(Duration::from_secs(30)),
             Self::Status(401 | 403 | 404) => Some(minutes(5)),
-            Self::Status(_) => None,
+            Self::Status(_) | Self::Probation => None,
         }
     }
 
@@ -180,7 +192,7 @@ impl Outcome {
             Self::Status(401) => Some(UNAUTHORIZED),
             Self::Status(403) => Some(FORBIDDEN),
             Self::Status(413) => Some(PAYLOAD_TOO_LARGE),
-            Self::Status(_) | Self::TimedOut | Self::Unreachable => None,
+            Self::Status(_) | Self::TimedOut | Self::Unreachable | Self::Probation => None,
         }
     }
 }
@@ -207,15 +219,14 @@ pub(super) fn recorded_reason(word: &str) -> &'static str {
     known.unwrap_or(ATTEMPTS_EXCEEDED)
 }
 
-/// What happens under this policy to an event of this age after the failed attempt with this number (from 1).
+/// What happens under this policy to an event after the failed attempt with this number (from 1).
 ///
-/// `jitter` is between 0 and 1 and decides how much is added to the wait. An event whose next attempt would come after its
-/// end of life is given up now, since nothing could happen to it in between.
+/// `jitter` is between 0 and 1 and decides how much is added to the wait. Whether the event lives that long is examined when
+/// the wait is over, and not before ([`RetryPolicy::is_over`]).
 pub(super) fn after_failure(
     policy: RetryPolicy,
     attempt: u32,
     outcome: Outcome,
-    age: Duration,
     jitter: f64,
 ) -> Next {
     if let Some(reason) = outcome.final_reason() {
@@ -231,9 +242,6 @@ pub(super) fn after_failure(
         .unwrap_or(LAST_WAIT)
         .max(outcome.minimum_wait());
     let wait = wait.saturating_add(wait.mul_f64(JITTER * jitter.clamp(0.0, 1.0)));
-    if age.saturating_add(wait) >= policy.time_to_live {
-        return Next::DeadLetter(LIFE_EXCEEDED);
-    }
     Next::Retry(wait)
 }
 
@@ -257,28 +265,6 @@ impl Jitter {
     }
 }
 
-/// How many times faster than Azure the local grid lives: at 60, a wait of a minute takes a second and the 24 hours of an
-/// event's life take 24 minutes. The 30 seconds in which a function must answer are never shortened.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Speed(f64);
-
-impl Speed {
-    /// Takes a number above 0.
-    pub(in super::super) fn new(times: f64) -> Option<Self> {
-        (times.is_finite() && times > 0.0).then_some(Self(times))
-    }
-
-    /// How long something that takes `duration` in Azure takes here.
-    pub(super) fn shorten(self, duration: Duration) -> Duration {
-        Duration::try_from_secs_f64(duration.as_secs_f64() / self.0).unwrap_or(Duration::MAX)
-    }
-
-    /// How much time of Azure's passes here in `duration`.
-    pub(super) fn stretch(self, duration: Duration) -> Duration {
-        Duration::try_from_secs_f64(duration.as_secs_f64() * self.0).unwrap_or(Duration::MAX)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,10 +280,13 @@ mod tests {
         let mut waits = Vec::new();
         let mut age = Duration::ZERO;
         for attempt in 1.. {
-            match after_failure(policy, attempt, outcome, age, 0.0) {
+            match after_failure(policy, attempt, outcome, 0.0) {
                 Next::Retry(wait) => {
                     waits.push(wait.as_secs());
                     age += wait;
+                    if policy.is_over(age) {
+                        return (waits, LIFE_EXCEEDED);
+                    }
                 }
                 Next::DeadLetter(reason) => return (waits, reason),
             }
@@ -310,7 +299,10 @@ mod tests {
         let (waits, reason) = life(BUSY);
         assert_eq!(
             waits,
-            [10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 43_200]
+            [
+                10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 43_200, 43_200
+            ],
+            "the end of its life is noticed when the last wait is over"
         );
         assert_eq!(reason, "TimeToLiveExceeded");
     }
@@ -344,11 +336,11 @@ mod tests {
     #[test]
     fn attempts_have_a_maximum() {
         assert!(matches!(
-            after_failure(RetryPolicy::default(), 29, BUSY, Duration::ZERO, 0.0),
+            after_failure(RetryPolicy::default(), 29, BUSY, 0.0),
             Next::Retry(_)
         ));
         assert_eq!(
-            after_failure(RetryPolicy::default(), 30, BUSY, Duration::ZERO, 0.0),
+            after_failure(RetryPolicy::default(), 30, BUSY, 0.0),
             Next::DeadLetter("MaxDeliveryAttemptsExceeded")
         );
     }
@@ -363,17 +355,16 @@ mod tests {
         );
         assert_eq!(
             life_under(policy(r#"{"eventTimeToLiveInMinutes": 2}"#), BUSY),
-            (vec![10, 30, 60], "TimeToLiveExceeded")
+            (vec![10, 30, 60, 300], "TimeToLiveExceeded")
         );
     }
 
     #[test]
     fn jitter_adds_at_most_a_tenth() {
-        let wait =
-            |jitter| match after_failure(RetryPolicy::default(), 1, BUSY, Duration::ZERO, jitter) {
-                Next::Retry(wait) => wait,
-                Next::DeadLetter(reason) => panic!("{reason}"),
-            };
+        let wait = |jitter| match after_failure(RetryPolicy::default(), 1, BUSY, jitter) {
+            Next::Retry(wait) => wait,
+            Next::DeadLetter(reason) => panic!("{reason}"),
+        };
         assert_eq!(wait(0.0), Duration::from_secs(10));
         assert_eq!(wait(0.5), Duration::from_millis(10_500));
         assert_eq!(wait(1.0), Duration::from_secs(11));
@@ -404,22 +395,6 @@ mod tests {
         }
         for status in [100, 199, 205, 206, 302, 404, 500] {
             assert!(!Outcome::Status(status).is_success());
-        }
-    }
-
-    #[test]
-    fn speed_shortens_waits_and_stretches_ages() {
-        let speed = Speed::new(60.0).unwrap();
-        assert_eq!(
-            speed.shorten(Duration::from_secs(60)),
-            Duration::from_secs(1)
-        );
-        assert_eq!(
-            speed.stretch(Duration::from_secs(1)),
-            Duration::from_secs(60)
-        );
-        for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(Speed::new(nonsense).is_none());
         }
     }
 }

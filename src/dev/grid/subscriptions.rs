@@ -8,6 +8,7 @@ mod template;
 
 use std::path::Path;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -28,8 +29,21 @@ pub(super) struct EventSubscription {
     /// Several events in a request; nothing when each comes alone.
     pub(super) batching: Option<Batching>,
     pub(super) properties: DeliveryProperties,
+    /// The webhook wants a token of Entra ID.
+    pub(super) secure: Option<SecureWebhook>,
+    /// When it expires (`expirationTimeUtc`).
+    pub(super) expires_at: Option<DateTime<Utc>>,
     /// Whether an event that is given up becomes a dead letter. Otherwise it is dropped.
     pub(super) keeps_dead_letters: bool,
+}
+
+/// A webhook that is shown a token of Entra ID with each request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SecureWebhook {
+    /// The tenant of its application.
+    pub(super) tenant: String,
+    /// The application, which is the token's audience: an id or a URI.
+    pub(super) application: String,
 }
 
 /// Where events go.
@@ -67,6 +81,8 @@ pub(super) fn of_functions(functions: &[Subscription]) -> Vec<EventSubscription>
             retry: RetryPolicy::default(),
             batching: None,
             properties: DeliveryProperties::default(),
+            secure: None,
+            expires_at: None,
             keeps_dead_letters: true,
         })
         .collect()

@@ -131,7 +131,7 @@ fn shown(report: &EventReport) -> Value {
             "function": by,
             "attempt": attempt,
             "problem": problem,
-            "againInMilliseconds": again_in.as_secs_f64() * 1000.0,
+            "againInMilliseconds": again_in.map(|wait| wait.as_secs_f64() * 1000.0),
         }),
         Happening::DeadLettered {
             by,

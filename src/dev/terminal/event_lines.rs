@@ -79,10 +79,11 @@ impl EventLines {
                 problem,
                 again_in,
             } => {
-                let text = format!(
-                    "{heading} ✗ {by}, attempt {attempt}: {problem}; tried again in {}",
-                    span(again_in)
-                );
+                let again = again_in.map_or("once the clock is turned".to_owned(), |wait| {
+                    format!("in {}", span(wait))
+                });
+                let text =
+                    format!("{heading} ✗ {by}, attempt {attempt}: {problem}; tried again {again}");
                 ready.push(Line {
                     style: Style::Warning,
                     text,
@@ -210,7 +211,7 @@ mod tests {
             by,
             attempt: 1,
             problem: "500".to_owned(),
-            again_in: Duration::from_millis(170),
+            again_in: Some(Duration::from_millis(170)),
         }
     }
 

@@ -10,7 +10,7 @@ use ring::{
     },
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// How long a token lives.
 pub(super) const LIFETIME: TimeDelta = TimeDelta::hours(1);
@@ -60,8 +60,18 @@ impl TokenIssuer {
 
     /// A token for an audience, good from `now` on for [`LIFETIME`]. None if it cannot be signed.
     pub(super) fn issue(&self, audience: &str, now: DateTime<Utc>) -> Option<String> {
+        self.issue_with(audience, Map::new(), now)
+    }
+
+    /// The same with these claims as well.
+    pub(super) fn issue_with(
+        &self,
+        audience: &str,
+        more: Map<String, Value>,
+        now: DateTime<Utc>,
+    ) -> Option<String> {
         let header = json!({ "typ": "JWT", "alg": "ES256", "kid": KEY_ID });
-        let claims = json!({
+        let mut claims = json!({
             "aud": audience,
             "iss": ISSUER,
             "iat": now.timestamp(),
@@ -69,6 +79,9 @@ impl TokenIssuer {
             "exp": (now + LIFETIME).timestamp(),
             "sub": "local-development",
         });
+        if let Value::Object(claims) = &mut claims {
+            claims.extend(more);
+        }
         let signed = format!("{}.{}", encoded(&header), encoded(&claims));
         let signature = self.key.as_ref()?.sign(&self.random, signed.as_bytes());
         let signature = BASE64_URL_SAFE_NO_PAD.encode(signature.ok()?);

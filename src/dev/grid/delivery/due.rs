@@ -7,16 +7,13 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dev::{
-    ambient::now,
     grid::{
         batching::Batching,
-        store::{Condemned, PendingDelivery},
+        clock::Moment,
+        store::{LastAttempt, PendingDelivery},
     },
     terminal::EventLabel,
 };
@@ -25,11 +22,13 @@ use crate::dev::{
 #[derive(Debug)]
 pub(in super::super) struct Due {
     /// When the next attempt is made.
-    pub(super) at: Instant,
+    pub(super) at: Moment,
     pub(super) number: i64,
     /// The number of the next attempt, from 1. Of the last one, if it is condemned.
     pub(super) attempt: u32,
     pub(super) accepted_at: DateTime<Utc>,
+    /// The same on the clock.
+    pub(super) accepted: Moment,
     pub(super) label: Arc<EventLabel>,
     /// How many functions the event goes to.
     pub(super) takers: usize,
@@ -37,8 +36,11 @@ pub(in super::super) struct Due {
     pub(super) bytes: usize,
     /// Held for the first attempt only; later ones read it from the store.
     pub(super) text: Option<Arc<HeldText>>,
-    /// Set once there are no more attempts: then it waits for its dead letter to be written.
-    pub(super) condemned: Option<Arc<Condemned>>,
+    pub(super) last: Option<Arc<LastAttempt>>,
+    /// Set once there are no more attempts, to the reason: then it waits for its dead letter to be written.
+    pub(super) condemned: Option<&'static str>,
+    /// What it waits for is no attempt, but the late answer to the last one.
+    pub(super) answered_late: bool,
 }
 
 /// The text of a new event, held in memory because it will be needed in a moment.
@@ -64,35 +66,38 @@ impl Due {
     /// A newly accepted event.
     pub(in super::super) fn new(
         number: i64,
-        accepted_at: DateTime<Utc>,
+        (accepted_at, accepted): (DateTime<Utc>, Moment),
         label: Arc<EventLabel>,
         takers: usize,
         bytes: usize,
         text: Option<Arc<HeldText>>,
     ) -> Self {
         Self {
-            at: Instant::now(),
+            at: accepted,
             number,
             attempt: 1,
             accepted_at,
+            accepted,
             label,
             takers,
             bytes,
             text,
+            last: None,
             condemned: None,
+            answered_late: false,
         }
     }
 
     /// A delivery that an earlier process left behind.
     pub(in super::super) fn left_behind(pending: &PendingDelivery, takers: usize) -> Self {
-        let wait = (pending.next_at - now()).to_std().unwrap_or_default();
         Self {
-            at: Instant::now() + wait,
+            at: pending.next_at,
             number: pending.event,
             attempt: pending
                 .attempts
                 .saturating_add(u32::from(pending.condemned.is_none())),
             accepted_at: pending.accepted_at,
+            accepted: pending.accepted,
             label: Arc::new(EventLabel::new(
                 &pending.event_type,
                 pending.subject.as_deref(),
@@ -100,7 +105,9 @@ impl Due {
             takers,
             bytes: pending.bytes,
             text: None,
-            condemned: pending.condemned.clone().map(Arc::new),
+            last: pending.last.clone().map(Arc::new),
+            condemned: pending.condemned,
+            answered_late: false,
         }
     }
 }
@@ -135,12 +142,25 @@ impl Waiting {
     }
 
     /// When the time of the first one comes.
-    pub(super) fn first(&self) -> Option<Instant> {
+    pub(super) fn first(&self) -> Option<Moment> {
         self.0.peek().map(|Reverse(due)| due.at)
     }
 
+    /// Takes an event out before its time, if it waits for its attempt with this number.
+    pub(super) fn take_out(&mut self, number: i64, attempt: u32) -> Option<Due> {
+        let sought = |due: &Due| due.number == number && due.attempt == attempt;
+        if !self.0.iter().any(|Reverse(due)| sought(due)) {
+            return None;
+        }
+        let all = std::mem::take(&mut self.0).into_vec();
+        let (mut found, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|Reverse(due)| sought(due));
+        self.0 = rest.into();
+        found.pop().map(|Reverse(due)| due)
+    }
+
     /// Takes what goes into the next request, if the time of anything has come.
-    pub(super) fn take(&mut self, batching: Option<Batching>, now: Instant) -> Vec<Due> {
+    pub(super) fn take(&mut self, batching: Option<Batching>, now: Moment) -> Vec<Due> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(Reverse(next)) = self.0.peek() {

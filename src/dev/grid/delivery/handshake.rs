@@ -6,7 +6,7 @@ use std::{
 };
 
 use reqwest::{
-    Method, Response,
+    Method, RequestBuilder, Response,
     header::{ALLOW, HeaderMap},
 };
 use tokio::{
@@ -14,8 +14,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{ANSWER, Delivery};
-use crate::dev::{ambient::random_id, client::describe, grid::subscriptions::Destination};
+use super::Delivery;
+use crate::dev::{
+    ambient::{now, random_id},
+    client::describe,
+    grid::subscriptions::Destination,
+};
 
 /// Who Event Grid says it is in the handshake.
 const ORIGIN: &str = "eventgrid.azure.net";
@@ -123,6 +127,15 @@ impl Delivery {
         shown.to_string()
     }
 
+    /// Shows the endpoint a token where it wants one.
+    pub(super) fn with_token(&self, request: RequestBuilder) -> RequestBuilder {
+        let secure = self.subscription.secure.as_ref();
+        match secure.and_then(|webhook| self.means.gate.token_for(webhook, now())) {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
     /// Headers give consent, the status does not matter.
     async fn ask(&self) -> Result<Pace, String> {
         let request = self
@@ -134,8 +147,12 @@ impl Delivery {
             .header("WebHook-Request-Origin", ORIGIN)
             .header("WebHook-Request-Callback", callback)
             .header("WebHook-Request-Rate", RATE)
-            .timeout(ANSWER);
-        let answer = request.send().await.map_err(|error| describe(&error))?;
+            .timeout(self.means.patience.answer);
+        let answer = self
+            .with_token(request)
+            .send()
+            .await
+            .map_err(|error| describe(&error))?;
         self.callback.awaited.store(true, Ordering::Relaxed);
         consented(&answer)?;
         match header(answer.headers(), "WebHook-Allowed-Rate") {

@@ -1,8 +1,6 @@
 //! Probation: an endpoint that keeps failing is left alone for a while, by retries and new events alike.
 
-use tokio::time::Instant;
-
-use crate::dev::grid::retry::{Outcome, Speed};
+use crate::dev::grid::{clock::Moment, retry::Outcome};
 
 /// After so many failed requests in a row.
 const FAILURES: u32 = 10;
@@ -11,7 +9,7 @@ const FAILURES: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Probation {
     failures: u32,
-    until: Option<Instant>,
+    until: Option<Moment>,
 }
 
 /// What a request changed.
@@ -23,7 +21,7 @@ pub(super) enum Change {
 
 impl Probation {
     /// Takes note of how a request ended. Outcomes that only say something about the event, such as 400, do not count.
-    pub(super) fn note(&mut self, outcome: Outcome, speed: Speed, now: Instant) -> Option<Change> {
+    pub(super) fn note(&mut self, outcome: Outcome, now: Moment) -> Option<Change> {
         if outcome.is_success() {
             let was_on = self.is_on();
             *self = Self::default();
@@ -34,7 +32,7 @@ impl Probation {
         if self.failures < FAILURES {
             return None;
         }
-        self.until = Some(now + speed.shorten(time));
+        self.until = Some(now.after(time));
         (self.failures == FAILURES).then_some(Change::Began)
     }
 
@@ -44,7 +42,7 @@ impl Probation {
     }
 
     /// When the next request may be made, if one has to wait.
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(super) fn until(&self) -> Option<Moment> {
         self.until
     }
 }
@@ -57,12 +55,11 @@ mod tests {
 
     #[test]
     fn ten_failures_in_a_row_put_an_endpoint_on_probation_and_a_success_ends_it() {
-        let now = Instant::now();
-        let speed = Speed::new(10.0).unwrap();
+        let now = Moment::numbered(1);
         let mut probation = Probation::default();
         let mut note = |outcome| {
-            let change = probation.note(outcome, speed, now);
-            (change, probation.until().map(|until| until - now))
+            let change = probation.note(outcome, now);
+            (change, probation.until().map(|until| until.since(now)))
         };
         for _ in 0..9 {
             assert_eq!(note(Outcome::Status(503)), (None, None));
@@ -74,7 +71,7 @@ mod tests {
         ] {
             assert_eq!(note(outcome), (None, None));
         }
-        let tenth = |seconds| Some(Duration::from_secs(seconds) / 10);
+        let tenth = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(note(Outcome::TimedOut), (Some(Change::Began), tenth(10)));
         assert_eq!(note(Outcome::Unreachable), (None, tenth(30)));
         assert_eq!(note(Outcome::Status(404)), (None, tenth(300)));

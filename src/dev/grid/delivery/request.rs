@@ -1,8 +1,11 @@
 //! One request to the endpoint, as Event Grid makes it.
 
-use reqwest::header::CONTENT_TYPE;
+use std::time::Duration;
 
-use super::{ANSWER, Delivery, Due};
+use reqwest::header::CONTENT_TYPE;
+use tokio::time::timeout;
+
+use super::{Delivery, Due, late_answer::PendingAnswer};
 use crate::dev::{
     client::describe,
     grid::{retry::Outcome, subscriptions::Destination},
@@ -14,9 +17,31 @@ const SHOWN_TEXT: usize = 300;
 /// An event and its text, byte for byte as it was accepted.
 pub(super) type Loaded = (Due, std::sync::Arc<str>);
 
+/// How a request ended.
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    /// The same for people, in words.
+    pub(super) problem: String,
+    /// The answer is said to come so long after the time-out, on the clock.
+    pub(super) late_by: Option<Duration>,
+    /// The answer that may still come.
+    pub(super) unanswered: Option<PendingAnswer>,
+}
+
+impl Answer {
+    fn new(outcome: Outcome, problem: String) -> Self {
+        Self {
+            outcome,
+            problem,
+            late_by: None,
+            unanswered: None,
+        }
+    }
+}
+
 impl Delivery {
-    /// Makes the request, with what is injected into it; returns how it ended and, for people, in words.
-    pub(super) async fn make(&self, events: &[Loaded]) -> (Outcome, String) {
+    /// Makes the request, with what is injected into it.
+    pub(super) async fn make(&self, events: &[Loaded]) -> Answer {
         let name = self.subscription.name;
         let injected = self.means.faults.draw(name, |what| {
             let (event, attempt) = events
@@ -30,7 +55,7 @@ impl Delivery {
             tokio::time::sleep(delay).await;
         }
         if let Some(status) = injected.status {
-            return (Outcome::Status(status), format!("{status} (injected)"));
+            return Answer::new(Outcome::Status(status), format!("{status} (injected)"));
         }
         let made = self.post(events).await;
         if injected.duplicate {
@@ -38,16 +63,27 @@ impl Delivery {
             drop(self.post(events).await);
         }
         if injected.lost_answer {
-            return (
+            return Answer::new(
                 Outcome::TimedOut,
                 "the answer was dropped (injected)".to_owned(),
             );
         }
+        // A failure that comes late is not looked at.
+        if injected.late_answer.is_some() {
+            return Answer {
+                late_by: injected.late_answer.filter(|_| made.outcome.is_success()),
+                ..Answer::new(
+                    Outcome::TimedOut,
+                    "the answer is late (injected)".to_owned(),
+                )
+            };
+        }
         made
     }
 
-    /// Posts the events; returns how it ended and, for people, in words.
-    async fn post(&self, events: &[Loaded]) -> (Outcome, String) {
+    /// Posts the events.
+    async fn post(&self, events: &[Loaded]) -> Answer {
+        let patience = self.means.patience;
         let texts = events.iter().map(|(_, text)| &**text);
         let (content_type, body) = if self.subscription.batching.is_some() {
             let texts: Vec<_> = texts.clone().collect();
@@ -72,16 +108,27 @@ impl Delivery {
             .header("aeg-delivery-count", count.unwrap_or(1))
             .header("aeg-metadata-version", "1.0")
             .header(CONTENT_TYPE, content_type)
-            .timeout(ANSWER)
+            .timeout(patience.late_answer)
             .body(body);
-        match request.send().await {
+        let mut sent: PendingAnswer = Box::pin(self.with_token(request).send());
+        let Ok(answered) = timeout(patience.answer, &mut sent).await else {
+            return Answer {
+                unanswered: Some(sent),
+                ..Answer::new(
+                    Outcome::TimedOut,
+                    format!("no answer within {} s", patience.answer.as_secs()),
+                )
+            };
+        };
+        match answered {
             Ok(answer) => {
                 let status = answer.status().as_u16();
                 let outcome = Outcome::Status(status);
                 let said = if outcome.is_success() {
                     String::new()
                 } else {
-                    beginning(answer).await
+                    let read = timeout(patience.answer, beginning(answer)).await;
+                    read.unwrap_or_default()
                 };
                 // What the host says before the cause is shown already.
                 let known = format!(
@@ -89,13 +136,9 @@ impl Delivery {
                     self.function_name()
                 );
                 let said = said.strip_prefix(&known).unwrap_or(&said);
-                (outcome, format!("{status} {said}").trim_end().to_owned())
+                Answer::new(outcome, format!("{status} {said}").trim_end().to_owned())
             }
-            Err(error) if error.is_timeout() => (
-                Outcome::TimedOut,
-                format!("no answer within {} s", ANSWER.as_secs()),
-            ),
-            Err(error) => (Outcome::Unreachable, describe(&error)),
+            Err(error) => Answer::new(Outcome::Unreachable, describe(&error)),
         }
     }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
 use super::{GridStore, StoreError};
-use crate::dev::grid::retry::Outcome;
+use crate::dev::grid::{clock::Moment, retry::Outcome};
 
 /// One attempt at a delivery, and where it leaves the delivery.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub(in super::super) struct Attempt {
     /// Its number, from 1.
     pub(in super::super) number: u32,
     pub(in super::super) at: DateTime<Utc>,
+    /// The same on the clock.
+    pub(in super::super) moment: Moment,
     pub(in super::super) took: Duration,
     pub(in super::super) outcome: Outcome,
     pub(in super::super) leaves: Leaves,
@@ -25,11 +27,11 @@ pub(in super::super) struct Attempt {
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) enum Leaves {
     Delivered,
-    Pending(DateTime<Utc>),
-    /// Given up. Its dead letter is to be written at this time; until then the delivery is not over.
+    Pending(Moment),
+    /// Given up. Its dead letter is to be written at this moment; until then the delivery is not over.
     Condemned {
         reason: &'static str,
-        letter_at: DateTime<Utc>,
+        letter_at: Moment,
     },
     /// Given up without a dead letter.
     Dropped,
@@ -40,6 +42,36 @@ impl GridStore {
     pub(in super::super) async fn record(&self, attempt: Attempt) -> Result<(), StoreError> {
         self.writer
             .run(move |connection| record(connection, &attempt))
+            .await
+    }
+
+    /// Keeps where a delivery is left without another attempt, at this time.
+    pub(in super::super) async fn leave(
+        &self,
+        event: i64,
+        subscription: &'static str,
+        leaves: Leaves,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| leave(connection, (event, subscription), None, leaves, at))
+            .await
+    }
+
+    /// Gives up every delivery of a subscription that is not over, as when it is deleted.
+    pub(in super::super) async fn forget(
+        &self,
+        subscription: &'static str,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| {
+                connection
+                    .prepare_cached(
+                        "delete from delivery where state = 'pending' and subscription = ?",
+                    )?
+                    .execute([subscription])?;
+                Ok(())
+            })
             .await
     }
 
@@ -56,18 +88,12 @@ impl GridStore {
 }
 
 fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
-    let (state, next_at) = match attempt.leaves {
-        Leaves::Condemned { letter_at, .. } => ("pending", Some(letter_at.timestamp_millis())),
-        Leaves::Delivered => ("delivered", None),
-        Leaves::Pending(next_at) => ("pending", Some(next_at.timestamp_millis())),
-        Leaves::Dropped => ("dropped", None),
-    };
     let milliseconds = i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX);
     // An attempt may be recorded a second time: when its dead letter could not be written it is made again.
     connection
         .prepare_cached(
-            "insert or replace into attempt (event, subscription, attempt, at, status, outcome, milliseconds)
-             values (?, ?, ?, ?, ?, ?, ?)",
+            "insert or replace into attempt (event, subscription, attempt, at, status, outcome, milliseconds, moment)
+             values (?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             attempt.event,
@@ -76,19 +102,44 @@ fn record(connection: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
             attempt.at.timestamp_millis(),
             attempt.outcome.status(),
             attempt.outcome.name(),
-            milliseconds
+            milliseconds,
+            attempt.moment.number()
         ])?;
+    let delivery = (attempt.event, attempt.subscription);
+    leave(
+        connection,
+        delivery,
+        Some(attempt.number),
+        attempt.leaves,
+        attempt.at,
+    )
+}
+
+fn leave(
+    connection: &Connection,
+    (event, subscription): (i64, &str),
+    attempts: Option<u32>,
+    leaves: Leaves,
+    at: DateTime<Utc>,
+) -> rusqlite::Result<()> {
+    let (state, next_at) = match leaves {
+        Leaves::Condemned { letter_at, .. } => ("pending", Some(letter_at.number())),
+        Leaves::Delivered => ("delivered", None),
+        Leaves::Pending(next_at) => ("pending", Some(next_at.number())),
+        Leaves::Dropped => ("dropped", None),
+    };
     connection
         .prepare_cached(
-            "update delivery set state = ?, attempts = ?, next_at = ? where event = ? and subscription = ?",
+            "update delivery set state = ?, attempts = coalesce(?, attempts), next_at = ?
+             where event = ? and subscription = ?",
         )?
-        .execute(params![state, attempt.number, next_at, attempt.event, attempt.subscription])?;
-    if let Leaves::Condemned { reason, .. } = attempt.leaves {
+        .execute(params![state, attempts, next_at, event, subscription])?;
+    if let Leaves::Condemned { reason, .. } = leaves {
         connection
             .prepare_cached(
-                "insert or replace into condemned (event, subscription, reason) values (?, ?, ?)",
+                "insert or replace into condemned (event, subscription, reason, at) values (?, ?, ?, ?)",
             )?
-            .execute(params![attempt.event, attempt.subscription, reason])?;
+            .execute(params![event, subscription, reason, at.timestamp_millis()])?;
     }
     Ok(())
 }

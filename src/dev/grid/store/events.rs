@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{GridStore, StoreError};
-use crate::dev::grid::admission::AdmittedEvent;
+use crate::dev::grid::{admission::AdmittedEvent, clock::Moment};
 
 /// How many events are kept. Older ones go once all their deliveries are over.
 const KEPT_EVENTS: i64 = 10_000;
@@ -20,9 +20,10 @@ impl GridStore {
         &self,
         events: Arc<Vec<(AdmittedEvent, Vec<&'static str>)>>,
         at: DateTime<Utc>,
+        moment: Moment,
     ) -> Result<Vec<i64>, StoreError> {
         self.writer
-            .run(move |connection| accept(connection, &events, at))
+            .run(move |connection| accept(connection, &events, at, moment))
             .await
     }
 
@@ -63,20 +64,26 @@ fn accept(
     connection: &Connection,
     events: &[(AdmittedEvent, Vec<&'static str>)],
     at: DateTime<Utc>,
+    moment: Moment,
 ) -> rusqlite::Result<Vec<i64>> {
     let mut insert_event = connection.prepare_cached(
-        "insert into event (accepted_at, type, subject, body) values (?, ?, ?, ?)",
+        "insert into event (accepted_at, type, subject, body, moment) values (?, ?, ?, ?, ?)",
     )?;
     let mut insert_delivery = connection.prepare_cached(
         "insert into delivery (event, subscription, state, next_at) values (?, ?, 'pending', ?)",
     )?;
-    let at = at.timestamp_millis();
+    let (at, moment) = (at.timestamp_millis(), moment.number());
     let mut numbers = Vec::with_capacity(events.len());
     for (event, functions) in events {
-        let number =
-            insert_event.insert(params![at, event.event_type, event.subject, &*event.text])?;
+        let number = insert_event.insert(params![
+            at,
+            event.event_type,
+            event.subject,
+            &*event.text,
+            moment
+        ])?;
         for function in functions {
-            insert_delivery.execute(params![number, function, at])?;
+            insert_delivery.execute(params![number, function, moment])?;
         }
         if number % PRUNE_EVERY == 0 {
             prune(connection, number)?;

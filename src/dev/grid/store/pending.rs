@@ -1,10 +1,13 @@
-//! Deliveries that are not over: how many there are, and what an earlier process left behind.
+//! Deliveries that an earlier process left behind.
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, params};
 
 use super::{GridStore, StoreError, time};
-use crate::dev::grid::retry::{Outcome, recorded_reason};
+use crate::dev::grid::{
+    clock::Moment,
+    retry::{Outcome, recorded_reason},
+};
 
 /// A delivery that is not over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,24 +15,27 @@ pub(in super::super) struct PendingDelivery {
     pub(in super::super) event: i64,
     pub(in super::super) subscription: String,
     pub(in super::super) attempts: u32,
-    pub(in super::super) next_at: DateTime<Utc>,
+    pub(in super::super) next_at: Moment,
     pub(in super::super) accepted_at: DateTime<Utc>,
+    /// When it was accepted, on the clock.
+    pub(in super::super) accepted: Moment,
     pub(in super::super) event_type: String,
     pub(in super::super) subject: Option<String>,
     /// The size of the event's text.
     pub(in super::super) bytes: usize,
-    /// Set once there are no more attempts.
-    pub(in super::super) condemned: Option<Condemned>,
+    pub(in super::super) last: Option<LastAttempt>,
+    /// Set once there are no more attempts: why.
+    pub(in super::super) condemned: Option<&'static str>,
 }
 
-/// Why an event was given up, for its dead letter.
+/// How the last attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct Condemned {
-    pub(in super::super) reason: &'static str,
+pub(in super::super) struct LastAttempt {
     pub(in super::super) outcome: Outcome,
     /// What came instead of success, in words.
     pub(in super::super) problem: String,
-    pub(in super::super) last_attempt_at: DateTime<Utc>,
+    /// When it began. Of an event that was given up without any attempt, when that was.
+    pub(in super::super) at: DateTime<Utc>,
 }
 
 impl GridStore {
@@ -43,17 +49,6 @@ impl GridStore {
             .run(move |connection| take_up(connection, &functions))
             .await
     }
-
-    /// How many deliveries are not over.
-    pub(in super::super) async fn pending(&self) -> Result<i64, StoreError> {
-        self.reader
-            .run(|connection| {
-                let mut statement = connection
-                    .prepare_cached("select count(*) from delivery where state = 'pending'")?;
-                statement.query_row([], |row| row.get(0))
-            })
-            .await
-    }
 }
 
 fn take_up(
@@ -62,7 +57,8 @@ fn take_up(
 ) -> rusqlite::Result<Vec<PendingDelivery>> {
     let mut select = connection.prepare(
         "select delivery.event, delivery.subscription, attempts, next_at, accepted_at, type, subject,
-             octet_length(body), reason, outcome, status, at
+             octet_length(body), reason, outcome, status, coalesce(attempt.at, condemned.at),
+             coalesce(event.moment, accepted_at)
          from delivery join event on event.number = delivery.event
          left join condemned using (event, subscription)
          left join attempt on attempt.event = delivery.event
@@ -85,28 +81,39 @@ fn take_up(
 
 fn pending_delivery(row: &Row<'_>) -> rusqlite::Result<PendingDelivery> {
     let accepted_at = time(row.get(4)?);
+    let accepted = Moment::numbered(row.get(12)?);
     Ok(PendingDelivery {
         event: row.get(0)?,
         subscription: row.get(1)?,
         attempts: row.get(2)?,
-        next_at: row.get::<_, Option<i64>>(3)?.map_or(accepted_at, time),
+        next_at: row
+            .get::<_, Option<i64>>(3)?
+            .map_or(accepted, Moment::numbered),
         accepted_at,
+        accepted,
         event_type: row.get(5)?,
         subject: row.get(6)?,
         bytes: usize::try_from(row.get::<_, u32>(7)?).unwrap_or(usize::MAX),
-        condemned: condemned(row)?,
+        last: last_attempt(row)?,
+        condemned: row
+            .get::<_, Option<String>>(8)?
+            .map(|reason| recorded_reason(&reason)),
     })
 }
 
-fn condemned(row: &Row<'_>) -> rusqlite::Result<Option<Condemned>> {
-    let Some(reason) = row.get::<_, Option<String>>(8)? else {
+/// None of an event that waits for its first attempt.
+fn last_attempt(row: &Row<'_>) -> rusqlite::Result<Option<LastAttempt>> {
+    let Some(at) = row.get::<_, Option<i64>>(11)? else {
         return Ok(None);
     };
-    let outcome = Outcome::recorded(row.get(10)?, &row.get::<_, String>(9)?);
-    Ok(Some(Condemned {
-        reason: recorded_reason(&reason),
+    let outcome = match row.get::<_, Option<String>>(9)? {
+        Some(name) => Outcome::recorded(row.get(10)?, &name),
+        // It was given up without any.
+        None => Outcome::Probation,
+    };
+    Ok(Some(LastAttempt {
         outcome,
         problem: outcome.name().to_owned(),
-        last_attempt_at: time(row.get(11)?),
+        at: time(at),
     }))
 }

@@ -1,11 +1,14 @@
 //! Events and what became of them, as they are shown.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{GridStore, StoreError, time};
+use crate::dev::grid::clock::{Clock, Moment};
 
 /// At most so many bytes of events are shown at once.
 const SHOWN_BYTES: usize = 8 * 1024 * 1024;
@@ -37,8 +40,12 @@ struct ShownDelivery {
     function: String,
     /// `pending`, `delivered`, `deadLettered` or `dropped`.
     state: String,
+    /// Missing as well while the clock stands still.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<DateTime<Utc>>,
+    /// How old the event will be by then, in seconds on the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_age: Option<f64>,
     attempts: Vec<ShownAttempt>,
 }
 
@@ -47,6 +54,9 @@ struct ShownDelivery {
 struct ShownAttempt {
     attempt: u32,
     at: DateTime<Utc>,
+    /// How old the event was when it began, in seconds on the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<f64>,
     status: Option<u16>,
     outcome: String,
     milliseconds: i64,
@@ -57,17 +67,22 @@ impl GridStore {
     pub(in super::super) async fn events(
         &self,
         query: EventQuery,
+        clock: Arc<Clock>,
     ) -> Result<Vec<ShownEvent>, StoreError> {
         self.reader
-            .run(move |connection| events(connection, &query))
+            .run(move |connection| events(connection, &query, &clock))
             .await
     }
 }
 
-fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<ShownEvent>> {
+fn events(
+    connection: &Connection,
+    query: &EventQuery,
+    clock: &Clock,
+) -> rusqlite::Result<Vec<ShownEvent>> {
     let direction = if query.after.is_some() { "asc" } else { "desc" };
     let mut select = connection.prepare_cached(&format!(
-        "select number, accepted_at, body from event
+        "select number, accepted_at, body, coalesce(moment, accepted_at) from event
          where number > ? and (? is null or subject = ?) order by number {direction} limit ?"
     ))?;
     let after = query.after.unwrap_or(i64::MIN);
@@ -85,7 +100,8 @@ fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<S
         let Ok(event) = RawValue::from_string(body) else {
             continue;
         };
-        let deliveries = deliveries(connection, number)?;
+        let accepted = Moment::numbered(row.get(3)?);
+        let deliveries = deliveries(connection, number, accepted, clock)?;
         shown.push(ShownEvent {
             number,
             accepted_at: time(row.get(1)?),
@@ -99,7 +115,12 @@ fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<S
     Ok(shown)
 }
 
-fn deliveries(connection: &Connection, event: i64) -> rusqlite::Result<Vec<ShownDelivery>> {
+fn deliveries(
+    connection: &Connection,
+    event: i64,
+    accepted: Moment,
+    clock: &Clock,
+) -> rusqlite::Result<Vec<ShownDelivery>> {
     let mut select = connection.prepare_cached(
         "select subscription, state, next_at from delivery where event = ? order by subscription",
     )?;
@@ -107,12 +128,13 @@ fn deliveries(connection: &Connection, event: i64) -> rusqlite::Result<Vec<Shown
     let mut shown = Vec::new();
     while let Some(row) = rows.next()? {
         let function: String = row.get(0)?;
-        let attempts = attempts(connection, event, &function)?;
-        let next_attempt_at = row.get::<_, Option<i64>>(2)?.map(time);
+        let attempts = attempts(connection, event, &function, accepted)?;
+        let next = row.get::<_, Option<i64>>(2)?.map(Moment::numbered);
         shown.push(ShownDelivery {
             function,
             state: row.get(1)?,
-            next_attempt_at,
+            next_attempt_at: next.and_then(|next| clock.real_time(next)),
+            next_attempt_age: next.map(|next| next.since(accepted).as_secs_f64()),
             attempts,
         });
     }
@@ -123,9 +145,10 @@ fn attempts(
     connection: &Connection,
     event: i64,
     function: &str,
+    accepted: Moment,
 ) -> rusqlite::Result<Vec<ShownAttempt>> {
     let mut select = connection.prepare_cached(
-        "select attempt, at, status, outcome, milliseconds from attempt
+        "select attempt, at, status, outcome, milliseconds, moment from attempt
          where event = ? and subscription = ? order by attempt",
     )?;
     let rows = select.query_map(params![event, function], |row| {
@@ -135,6 +158,9 @@ fn attempts(
             status: row.get(2)?,
             outcome: row.get(3)?,
             milliseconds: row.get(4)?,
+            age: row
+                .get::<_, Option<i64>>(5)?
+                .map(|moment| Moment::numbered(moment).since(accepted).as_secs_f64()),
         })
     })?;
     rows.collect()

@@ -1,15 +1,20 @@
 //! The properties of an event subscription in the shape that ARM has for them, as far as the local grid does what they say.
 
+use chrono::{DateTime, Utc};
+use reqwest::header::AUTHORIZATION;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use url::{Host, Url};
 
-use super::{Destination, EventSubscription};
-use crate::dev::grid::{
-    batching::Batching,
-    delivery_properties::{DeliveryProperties, WrittenProperty},
-    filters::Filter,
-    retry::RetryPolicy,
+use super::{Destination, EventSubscription, SecureWebhook};
+use crate::dev::{
+    ambient::now,
+    grid::{
+        batching::Batching,
+        delivery_properties::{DeliveryProperties, WrittenProperty},
+        filters::Filter,
+        retry::RetryPolicy,
+    },
 };
 
 /// The schema in which a topic of CloudEvents delivers.
@@ -27,6 +32,7 @@ struct Properties {
     retry_policy: Option<RetryPolicy>,
     dead_letter_destination: Option<DeadLetterDestination>,
     dead_letter_with_resource_identity: Option<DeadLettersWithIdentity>,
+    expiration_time_utc: Option<DateTime<Utc>>,
     /// For people.
     #[serde(rename = "labels")]
     _labels: Option<IgnoredAny>,
@@ -70,6 +76,8 @@ struct WebHook {
     max_events_per_batch: Option<u32>,
     preferred_batch_size_in_kilobytes: Option<u32>,
     delivery_attribute_mappings: Option<Vec<WrittenProperty>>,
+    azure_active_directory_tenant_id: Option<String>,
+    azure_active_directory_application_id_or_uri: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +116,11 @@ pub(super) fn subscription(
         );
         return Err(wrong("eventDeliverySchema", &problem));
     }
+    if let Some(time) = properties.expiration_time_utc.filter(|time| *time <= now()) {
+        let problem =
+            format!("{time} has passed; give a later time, or none for a subscription that stays");
+        return Err(wrong("expirationTimeUtc", &problem));
+    }
     let filter = properties.filter.unwrap_or_default();
     filter
         .check()
@@ -139,6 +152,13 @@ pub(super) fn subscription(
                 .to_owned(),
         ));
     }
+    if form.secure.is_some() && delivery_properties.sets(&AUTHORIZATION) {
+        return Err(in_destination(
+            "deliveryAttributeMappings sets the header authorization, which carries the token for \
+             azureActiveDirectoryApplicationIdOrUri; keep one of them"
+                .to_owned(),
+        ));
+    }
     let letters = properties.dead_letter_destination.or(properties
         .dead_letter_with_resource_identity
         .map(|with| with.dead_letter_destination));
@@ -149,6 +169,8 @@ pub(super) fn subscription(
         retry: properties.retry_policy.unwrap_or_default(),
         batching,
         properties: delivery_properties,
+        secure: form.secure,
+        expires_at: properties.expiration_time_utc,
         keeps_dead_letters: letters.is_some(),
     })
 }
@@ -158,6 +180,7 @@ struct Form {
     events: Option<u32>,
     kilobytes: Option<u32>,
     properties: Vec<WrittenProperty>,
+    secure: Option<SecureWebhook>,
 }
 
 impl WrittenDestination {
@@ -168,6 +191,7 @@ impl WrittenDestination {
                     events: function.max_events_per_batch,
                     kilobytes: function.preferred_batch_size_in_kilobytes,
                     properties: function.delivery_attribute_mappings.unwrap_or_default(),
+                    secure: None,
                 };
                 Ok((function_of(&function.resource_id)?, form))
             }
@@ -176,10 +200,34 @@ impl WrittenDestination {
                     events: webhook.max_events_per_batch,
                     kilobytes: webhook.preferred_batch_size_in_kilobytes,
                     properties: webhook.delivery_attribute_mappings.unwrap_or_default(),
+                    secure: secure_webhook(
+                        webhook.azure_active_directory_tenant_id,
+                        webhook.azure_active_directory_application_id_or_uri,
+                    )?,
                 };
                 Ok((webhook_at(&webhook.endpoint_url)?, form))
             }
         }
+    }
+}
+
+fn secure_webhook(
+    tenant: Option<String>,
+    application: Option<String>,
+) -> Result<Option<SecureWebhook>, String> {
+    match (tenant, application) {
+        (None, None) => Ok(None),
+        (Some(tenant), Some(application)) if !tenant.is_empty() && !application.is_empty() => {
+            Ok(Some(SecureWebhook {
+                tenant,
+                application,
+            }))
+        }
+        _ => Err(
+            "properties.azureActiveDirectoryTenantId and properties.azureActiveDirectoryApplicationIdOrUri \
+             belong together: give both or none"
+                .to_owned(),
+        ),
     }
 }
 
@@ -334,9 +382,14 @@ mod tests {
                 "EventGridSchema",
             ),
             (
-                with("expirationTimeUtc", json!("2030-01-01")),
-                "properties",
-                "expirationTimeUtc",
+                with("expirationTimeUtc", json!("tomorrow")),
+                "properties.expirationTimeUtc",
+                "input contains invalid characters",
+            ),
+            (
+                with("expirationTimeUtc", json!("2020-01-01T00:00:00Z")),
+                "properties.expirationTimeUtc",
+                "has passed",
             ),
             (
                 with("filter", json!({"subjectContains": "x"})),
@@ -387,8 +440,8 @@ mod tests {
         for (properties, place, why) in [
             (
                 hook("azureActiveDirectoryTenantId", json!("t")),
-                "properties.destination.properties",
-                "azureActiveDirectoryTenantId",
+                "properties.destination",
+                "belong together",
             ),
             (
                 hook("maxEventsPerBatch", json!(5_001)),

@@ -1,0 +1,105 @@
+//! What the grid still has to do: what is under way, and what only waits for its time.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use serde_json::json;
+
+use super::{StoreError, Topic, clock::Moment, store::Backlog, unreadable};
+use crate::dev::json::Json;
+
+/// Counts of deliveries, and when something happens by itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Those that are not over.
+    pending: u32,
+    /// Those of them that do not just wait for a moment of the clock.
+    under_way: u32,
+    /// The first moment that one of the others waits for.
+    pub(super) next: Option<Moment>,
+}
+
+impl Progress {
+    pub(super) async fn of(topic: &Topic) -> Result<Self, StoreError> {
+        let now = topic.clock.now();
+        let mut progress = Self::default();
+        for backlog in topic.store.pending(now).await? {
+            let standing = topic.standings.get(backlog.subscription.as_str());
+            let (held_until, under_way) =
+                standing.map(|standing| standing.held()).unwrap_or_default();
+            progress.add(&backlog, held_until.filter(|until| *until > now), under_way);
+        }
+        Ok(progress)
+    }
+
+    /// Adds the deliveries of a subscription that probation holds until then, but for so many under way.
+    fn add(&mut self, backlog: &Backlog, held_until: Option<Moment>, under_way: u32) {
+        self.pending += backlog.pending;
+        let next = match held_until {
+            None => {
+                self.under_way += backlog.due;
+                backlog.next
+            }
+            Some(until) => {
+                let under_way = under_way.min(backlog.due);
+                self.under_way += under_way;
+                let held = backlog.due > under_way;
+                let later = backlog.next.map(|next| next.max(until));
+                if held { Some(until) } else { later }
+            }
+        };
+        self.next = match (self.next, next) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
+/// `GET /idle`: 0 pending once the grid has nothing more to do, 0 under way once nothing more happens before its time.
+pub(super) async fn idle(State(topic): State<Arc<Topic>>) -> Response {
+    match Progress::of(&topic).await {
+        Ok(progress) => {
+            let shown = json!({"pending": progress.pending, "underWay": progress.under_way});
+            Json(shown).into_response()
+        }
+        Err(error) => unreadable(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_probation_holds_back_waits_for_its_end() {
+        let backlog = |pending, due, next: Option<i64>| Backlog {
+            subscription: "one".to_owned(),
+            pending,
+            due,
+            next: next.map(Moment::numbered),
+        };
+        let seen = |backlog: &Backlog, held: Option<i64>, under_way| {
+            let mut progress = Progress::default();
+            progress.add(backlog, held.map(Moment::numbered), under_way);
+            let next = progress.next.map(Moment::number);
+            (progress.pending, progress.under_way, next)
+        };
+        assert_eq!(seen(&backlog(5, 2, Some(70)), None, 2), (5, 2, Some(70)));
+        assert_eq!(
+            seen(&backlog(5, 2, Some(70)), Some(40), 0),
+            (5, 0, Some(40))
+        );
+        assert_eq!(
+            seen(&backlog(5, 2, Some(70)), Some(90), 2),
+            (5, 2, Some(90))
+        );
+        assert_eq!(
+            seen(&backlog(5, 0, Some(70)), Some(40), 0),
+            (5, 0, Some(70))
+        );
+        assert_eq!(seen(&backlog(1, 1, None), Some(40), 1), (1, 1, None));
+    }
+}
