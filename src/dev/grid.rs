@@ -1,8 +1,9 @@
-//! A local Event Grid: one custom topic with CloudEvents input schema and one event subscription per function.
+//! A local Event Grid: custom topics with event subscriptions. Unless it is told otherwise there is one topic, which takes
+//! CloudEvents, and one subscription for each function.
 //!
 //! It keeps the promises that matter to a handler: an accepted event is on disk before the publisher gets its 200, it is
 //! delivered at least once to every function that takes its type, unchanged and one per request, after the
-//! CloudEvents handshake, and retried by Event Grid's schedule until it ends as a dead letter. What is pending goes on after a restart.
+//! handshake of its schema, and retried by Event Grid's schedule until it ends as a dead letter. What is pending goes on after a restart.
 //!
 //! Subscriptions are data: one for each function, or those of a file or an ARM template, with filters, retry policies,
 //! output batching and delivery properties. An endpoint that keeps failing is put on probation.
@@ -16,26 +17,30 @@ mod batching;
 mod dead_letters;
 mod delivery;
 mod delivery_properties;
+mod event_grid_event;
 mod faults;
 mod filters;
+mod publishing;
 mod replay;
 mod retry;
+mod schema;
 mod store;
 mod subscriptions;
 mod throttle;
+mod topics;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Path, Query, Request, State},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    extract::{Path, Query, State},
+    http::{HeaderMap, StatusCode},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     sync::{
@@ -43,7 +48,6 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
-    time::Instant,
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
@@ -53,21 +57,20 @@ pub use self::faults::Fault;
 pub(super) use self::retry::Speed;
 pub use self::store::StoreError;
 use self::{
-    admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit, check_api_version},
+    admission::{AdmittedEvent, Refusal},
     authentication::{Gate, identity_routes},
     dead_letters::DeadLetters,
     delivery::{Callback, Delivery, Due, HeldText, Means},
     faults::Faults,
-    filters::{Filter, FilteredEvent},
+    publishing::OpenTopic,
     retry::{DEAD_LETTER_HOLD, Jitter},
     store::{EventQuery, GridStore},
     subscriptions::EventSubscription,
-    throttle::Throttle,
+    topics::Origin,
 };
 use super::{
     DeliveryOptions, DevError, Samples, Subscription,
     ambient::now,
-    body::{self, BodyError},
     client,
     data_folder::DataFolder,
     json::Json,
@@ -91,6 +94,8 @@ const SHOWN_AT_MOST: u32 = 1_000;
 #[derive(Debug)]
 pub(super) struct Grid {
     listener: TcpListener,
+    /// Of the topics that have ports of their own, by their position.
+    own_listeners: Vec<(usize, TcpListener)>,
     topic: Arc<Topic>,
     arrivals: Vec<(EventSubscription, Arc<Callback>, UnboundedReceiver<Due>)>,
     speed: Speed,
@@ -115,13 +120,11 @@ pub(super) struct Setup {
 #[derive(Debug)]
 struct Topic {
     gate: Arc<Gate>,
-    /// None: it takes whatever comes.
-    throttle: Option<Throttle>,
+    /// The default one first.
+    topics: Vec<OpenTopic>,
     store: GridStore,
     dead_letters: DeadLetters,
     terminal: Terminal,
-    /// What each subscription takes.
-    filters: Vec<(&'static str, Filter)>,
     subscriptions: HashMap<&'static str, UnboundedSender<Due>>,
     held_bytes: Arc<Semaphore>,
     /// One replay at a time: a letter clicked twice is replayed once.
@@ -132,7 +135,7 @@ struct Topic {
 
 impl Grid {
     /// Opens the grid of this data folder.
-    pub(super) fn open(
+    pub(super) async fn open(
         listener: TcpListener,
         folder: &DataFolder,
         setup: Setup,
@@ -145,17 +148,30 @@ impl Grid {
             speed,
             throttle,
         } = setup;
-        let subscriptions = match &options.subscriptions {
-            Some(file) => subscriptions::read(file, &functions)?,
-            None => subscriptions::of_functions(&functions),
+        let custom_topics = match &options.subscriptions {
+            Some(file) => topics::read(file, &functions)?,
+            None => topics::of_functions(&functions),
         };
-        let mut filters = Vec::new();
+        let address = listening::address(&listener)?;
+        let mut topics = Vec::new();
+        let mut own_listeners = Vec::new();
+        let mut subscriptions = Vec::new();
+        for (position, topic) in custom_topics.into_iter().enumerate() {
+            let mut opened = OpenTopic::new(position, &topic, &address, throttle);
+            if let Some(port) = topic.port {
+                let own = listening::bind(port, "the topic's `port`").await?;
+                let address = format!("{}/api/events", listening::address(&own)?);
+                opened.addresses.insert(0, address);
+                own_listeners.push((position, own));
+            }
+            topics.push(opened);
+            subscriptions.extend(topic.subscriptions);
+        }
         let mut senders = HashMap::new();
         let mut arrivals = Vec::new();
         let mut callbacks = Vec::new();
         for subscription in subscriptions {
             let (sender, receiver) = unbounded_channel();
-            filters.push((subscription.name, subscription.filter.clone()));
             senders.insert(subscription.name, sender);
             let callback = Arc::new(Callback::new());
             callbacks.push(Arc::clone(&callback));
@@ -167,11 +183,10 @@ impl Grid {
         }
         let topic = Topic {
             gate: Arc::new(Gate::new()),
-            throttle: throttle.then(Throttle::default),
+            topics,
             store: GridStore::open(&folder.grid_database())?,
             dead_letters: DeadLetters::new(folder.dead_letters()),
             terminal,
-            filters,
             subscriptions: senders,
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
             replaying: Mutex::new(()),
@@ -180,6 +195,7 @@ impl Grid {
         };
         Ok(Self {
             listener,
+            own_listeners,
             topic: Arc::new(topic),
             arrivals,
             speed,
@@ -195,6 +211,29 @@ impl Grid {
     /// Where the grid listens.
     pub(super) fn address(&self) -> Result<String, DevError> {
         listening::address(&self.listener)
+    }
+
+    /// One line for each topic, if there are several: its name, where it is, and its schema.
+    pub(super) fn topics(&self) -> Vec<(String, String)> {
+        let topics = &self.topic.topics;
+        let lines = topics.iter().filter(|_| topics.len() > 1).map(|topic| {
+            let Origin {
+                topic: name,
+                schema,
+            } = topic.origin;
+            let where_it_is = topic.addresses.join(" or ");
+            (
+                name.to_owned(),
+                format!("{where_it_is} ({})", schema.name()),
+            )
+        });
+        lines.collect()
+    }
+
+    /// Whether the default topic takes keys.
+    pub(super) fn takes_keys(&self) -> bool {
+        let default = self.topic.topics.first();
+        default.is_none_or(|topic| !topic.tokens_only)
     }
 
     /// Accepts events and delivers them to the host. Deliveries end with `deliver_until`; publishers are answered until
@@ -225,7 +264,7 @@ impl Grid {
         }
         let (stopper, stop) = stop::channel();
         let page = Page::new(
-            &listening::address(&self.listener)?,
+            &self.topic.shown_topics(),
             deliver_to.clone(),
             &self.functions,
             self.samples,
@@ -241,10 +280,13 @@ impl Grid {
             stopper.stop();
             Ok(())
         };
-        tokio::try_join!(
-            listening::serve(self.listener, router(self.topic, page), stop),
-            until_over
-        )?;
+        let own_ports = self.own_listeners.into_iter().map(|(position, listener)| {
+            let router = guarded(publishing::without_name(Arc::clone(&self.topic), position));
+            listening::serve(listener, router, stop.clone())
+        });
+        let own_ports = futures_util::future::try_join_all(own_ports);
+        let main = listening::serve(self.listener, router(self.topic, page), stop.clone());
+        tokio::try_join!(main, own_ports, until_over)?;
         Ok(())
     }
 }
@@ -252,8 +294,11 @@ impl Grid {
 impl Topic {
     /// Goes on with what an earlier process left behind.
     async fn take_up(&self) -> Result<(), DevError> {
-        let functions = self.subscriptions.keys().copied().collect();
-        let pending = self.store.take_up(functions).await?;
+        let subscriptions = self.topics.iter().flat_map(|topic| {
+            let names = topic.filters.iter();
+            names.map(|(name, _)| (*name, topic.origin))
+        });
+        let pending = self.store.take_up(subscriptions.collect()).await?;
         if !pending.is_empty() {
             self.terminal.notice(format!(
                 "{} deliveries are left from the last time and go on",
@@ -271,22 +316,48 @@ impl Topic {
         Ok(())
     }
 
-    async fn accept(&self, events: Vec<AdmittedEvent>) -> Result<(), Refusal> {
+    async fn accept(&self, topic: &OpenTopic, events: Vec<AdmittedEvent>) -> Result<(), Refusal> {
         let routed = events.into_iter().map(|event| {
-            let takers = self.takers(&event);
+            let takers = topic.takers(&event);
             (event, takers)
         });
-        self.keep_and_deliver(routed.collect()).await
+        self.keep_and_deliver(topic.origin, routed.collect()).await
     }
 
-    /// Keeps events and hands them over to the functions named beside them.
+    /// The topic of a subscription.
+    fn topic_of(&self, subscription: &str) -> Origin {
+        let has_it =
+            |topic: &&OpenTopic| topic.filters.iter().any(|(name, _)| *name == subscription);
+        let found = self.topics.iter().find(has_it);
+        found.map_or(Origin::DEFAULT, |topic| topic.origin)
+    }
+
+    /// The topics for people and the page, the default one first.
+    fn shown_topics(&self) -> Value {
+        let topics = self.topics.iter();
+        topics
+            .map(|topic| {
+                json!({
+                    "name": topic.origin.topic,
+                    "inputSchema": topic.origin.schema,
+                    "addresses": topic.addresses,
+                })
+            })
+            .collect()
+    }
+
+    /// Keeps events of a topic and hands them over to the functions named beside them.
     async fn keep_and_deliver(
         &self,
+        origin: Origin,
         routed: Vec<(AdmittedEvent, Vec<&'static str>)>,
     ) -> Result<(), Refusal> {
         let routed = Arc::new(routed);
         let accepted_at = now();
-        let kept = self.store.accept(Arc::clone(&routed), accepted_at).await;
+        let kept = self
+            .store
+            .accept(origin, Arc::clone(&routed), accepted_at)
+            .await;
         let numbers = kept.map_err(|error| Refusal::NotKept(error.to_string()))?;
         for (number, (event, takers)) in numbers.into_iter().zip(routed.iter()) {
             let label = Arc::new(EventLabel::new(&event.event_type, event.subject.as_deref()));
@@ -299,6 +370,7 @@ impl Topic {
                 });
             };
             report(Happening::Accepted {
+                topic: origin.topic,
                 takers: takers.clone(),
             });
             if takers.is_empty() {
@@ -320,15 +392,6 @@ impl Topic {
         Ok(())
     }
 
-    /// The subscriptions that take the event.
-    fn takers(&self, event: &AdmittedEvent) -> Vec<&'static str> {
-        let event = FilteredEvent::new(&event.event_type, event.subject.as_deref(), &event.text);
-        self.filters
-            .iter()
-            .filter_map(|(name, filter)| filter.takes(&event).then_some(*name))
-            .collect()
-    }
-
     fn hand_over(&self, function: &str, due: Due) {
         // The error says that deliveries have ended; the event is on disk and goes on at the next start.
         drop(
@@ -341,7 +404,7 @@ impl Topic {
 
 fn router(topic: Arc<Topic>, page: Page) -> Router {
     let identity = identity_routes(topic.gate.clone());
-    Router::new()
+    let own = Router::new()
         .route("/", get(index))
         .route("/events", get(events))
         .route("/deadletters", get(dead_letters))
@@ -351,29 +414,29 @@ fn router(topic: Arc<Topic>, page: Page) -> Router {
         .route("/consent/{id}", get(consent).post(consent))
         .with_state(Arc::clone(&topic))
         .merge(page::routes(page))
-        .route_layer(middleware::from_fn(page::asked_by_its_address))
-        .merge(publishing(topic))
-        .merge(identity)
+        .route_layer(middleware::from_fn(page::asked_by_its_address));
+    let publishing = publishing::by_name(Arc::clone(&topic));
+    let publishing = publishing.merge(publishing::without_name(topic, 0));
+    guarded(own.merge(publishing).merge(identity))
+}
+
+/// What every port has in common.
+fn guarded(router: Router) -> Router {
+    router
         .fallback(async || Refusal::NotFound)
         .layer(middleware::from_fn(page::of_no_foreign_page))
         .layer(CatchPanicLayer::new())
 }
 
-fn publishing(topic: Arc<Topic>) -> Router {
-    Router::new()
-        .route("/", post(publish))
-        .route("/api/events", post(publish))
-        .with_state(topic)
-}
-
 /// The page for browsers, and for everybody else what there is.
-async fn index(headers: HeaderMap) -> Response {
+async fn index(State(topic): State<Arc<Topic>>, headers: HeaderMap) -> Response {
     if page::is_wanted(&headers) {
         return page::index();
     }
     Json(json!({
         "name": "orderflow local Event Grid",
         "publish": "POST /api/events",
+        "topics": topic.shown_topics(),
         "events": "/events?after=&limit=&subject=",
         "deadLetters": "/deadletters?limit=",
         "replay": "POST /deadletters/replay",
@@ -382,30 +445,6 @@ async fn index(headers: HeaderMap) -> Response {
         "idle": "/idle",
     }))
     .into_response()
-}
-
-async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {
-    let (parts, body) = request.into_parts();
-    topic.gate.check(&parts.headers, &parts.uri, now())?;
-    check_api_version(parts.uri.query())?;
-    let body = body::read(body, MAXIMUM_BYTES)
-        .await
-        .map_err(|error| match error {
-            BodyError::TooLarge(_) => Refusal::TooLarge,
-            BodyError::Incomplete => Refusal::Incomplete(error.to_string()),
-        })?;
-    let events = admit(content_type(&parts.headers), &body)?;
-    if let Some(throttle) = &topic.throttle {
-        throttle
-            .pass(&events, Instant::now())
-            .map_err(Refusal::Throttled)?;
-    }
-    topic.accept(events).await?;
-    Ok(StatusCode::OK)
-}
-
-fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(CONTENT_TYPE)?.to_str().ok()
 }
 
 #[derive(Debug, Deserialize)]

@@ -45,9 +45,9 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The page of a grid at this address that delivers to this host. Its streams end with `stop`.
+    /// The page of a grid with these topics, the default one first, that delivers to this host. Its streams end with `stop`.
     pub(super) fn new(
-        address: &str,
+        topics: &Value,
         host: Url,
         functions: &[Subscription],
         samples: Samples,
@@ -64,7 +64,7 @@ impl Page {
             .map(|(event_type, json)| json!({"type": event_type, "json": json}))
             .collect();
         let setup = json!({
-            "topic": format!("{address}/api/events"),
+            "topics": topics,
             // No secret: the same for everybody, and written in the README.
             "key": DEVELOPMENT_KEY,
             "host": host.as_str(),

@@ -25,6 +25,8 @@ mod dev_host;
 mod dev_page;
 mod dev_subscriptions;
 mod dev_survives;
+mod dev_topics;
+mod dev_validation;
 mod doctor;
 mod infra;
 mod journeys;

@@ -31,7 +31,7 @@ impl Gate {
         }
     }
 
-    /// Checks what a request shows. Event Grid looks for a key or a SAS token before it looks for a bearer token.
+    /// Checks what a request to a topic shows; `tokens_only` if the topic takes no keys. Event Grid looks for a key or a SAS token before it looks for a bearer token.
     ///
     /// # Errors
     /// What is wrong with it, or that there is nothing, without repeating it.
@@ -39,6 +39,7 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         uri: &Uri,
+        tokens_only: bool,
         now: DateTime<Utc>,
     ) -> Result<(), Refusal> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -48,10 +49,16 @@ impl Gate {
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '));
-        let sas = |token: &str| sas::verify(token, &address(headers, uri), now);
+        let local = |checked: Result<(), &'static str>| {
+            if tokens_only {
+                return Err("the topic takes bearer tokens only (disableLocalAuth)");
+            }
+            checked
+        };
+        let sas = |token: &str| local(sas::verify(token, &address(headers, uri), now));
         if let Some(key) = header("aeg-sas-key").or(in_query.as_ref().map(|(_, key)| key.as_ref()))
         {
-            access_key::verify(key)
+            local(access_key::verify(key))
         } else if let Some(token) = header("aeg-sas-token") {
             sas(token)
         } else {

@@ -4,6 +4,7 @@ mod due;
 mod handshake;
 mod probation;
 mod request;
+mod validation;
 
 use std::{sync::Arc, time::Duration};
 
@@ -390,6 +391,7 @@ impl Delivery {
             last_outcome: condemned.outcome.name(),
             accepted_at: due.accepted_at,
             last_attempt_at: condemned.last_attempt_at,
+            schema: self.subscription.topic.schema,
         };
         let dead_letters = self.means.dead_letters.clone();
         let kept = tokio::task::spawn_blocking(move || dead_letters.keep(&letter)).await;

@@ -17,6 +17,7 @@ use self::worker::Worker;
 use super::{
     admission::AdmittedEvent,
     retry::{Outcome, recorded_reason},
+    topics::Origin,
 };
 
 /// How many events are kept. Older ones go once all their deliveries are over.
@@ -40,6 +41,11 @@ const SCHEMA: &str = "
         body text not null
     );
     create index if not exists event_by_subject on event (subject, number);
+    create table if not exists origin (
+        event integer primary key references event (number) on delete cascade,
+        topic text not null,
+        schema text not null
+    );
     create table if not exists delivery (
         event integer not null references event (number) on delete cascade,
         subscription text not null,
@@ -139,6 +145,7 @@ pub(super) struct EventQuery {
 pub(super) struct ShownEvent {
     pub(super) number: i64,
     accepted_at: DateTime<Utc>,
+    topic: String,
     event: Box<RawValue>,
     deliveries: Vec<ShownDelivery>,
 }
@@ -189,14 +196,15 @@ impl GridStore {
         })
     }
 
-    /// Keeps events, each with a pending delivery to every function named beside it. Returns their numbers once they are on disk.
+    /// Keeps events of a topic, each with a pending delivery to every function named beside it. Returns their numbers once they are on disk.
     pub(super) async fn accept(
         &self,
+        origin: Origin,
         events: Arc<Vec<(AdmittedEvent, Vec<&'static str>)>>,
         at: DateTime<Utc>,
     ) -> Result<Vec<i64>, StoreError> {
         self.writer
-            .run(move |connection| accept(connection, &events, at))
+            .run(move |connection| accept(connection, origin, &events, at))
             .await
     }
 
@@ -218,14 +226,14 @@ impl GridStore {
             .await
     }
 
-    /// The deliveries that are not over, oldest events first. Those of functions that are gone are given up, as they are when a
-    /// subscription is deleted.
+    /// The deliveries that are not over, oldest events first. Those of subscriptions that are gone are given up, as they are when a
+    /// subscription is deleted: also of those that are at another topic now.
     pub(super) async fn take_up(
         &self,
-        functions: Vec<&'static str>,
+        subscriptions: Vec<(&'static str, Origin)>,
     ) -> Result<Vec<PendingDelivery>, StoreError> {
         self.writer
-            .run(move |connection| take_up(connection, &functions))
+            .run(move |connection| take_up(connection, &subscriptions))
             .await
     }
 
@@ -282,6 +290,7 @@ impl GridStore {
 
 fn accept(
     connection: &Connection,
+    origin: Origin,
     events: &[(AdmittedEvent, Vec<&'static str>)],
     at: DateTime<Utc>,
 ) -> rusqlite::Result<Vec<i64>> {
@@ -291,11 +300,17 @@ fn accept(
     let mut insert_delivery = connection.prepare_cached(
         "insert into delivery (event, subscription, state, next_at) values (?, ?, 'pending', ?)",
     )?;
+    let mut insert_origin =
+        connection.prepare_cached("insert into origin (event, topic, schema) values (?, ?, ?)")?;
     let at = at.timestamp_millis();
     let mut numbers = Vec::with_capacity(events.len());
     for (event, functions) in events {
         let number =
             insert_event.insert(params![at, event.event_type, event.subject, &*event.text])?;
+        // Most events are of the topic that everybody has; and so are all of older databases.
+        if origin != Origin::DEFAULT {
+            insert_origin.execute(params![number, origin.topic, origin.schema.name()])?;
+        }
         for function in functions {
             insert_delivery.execute(params![number, function, at])?;
         }
@@ -368,29 +383,40 @@ fn letter_written(connection: &Connection, event: i64, subscription: &str) -> ru
 
 fn take_up(
     connection: &Connection,
-    functions: &[&'static str],
+    subscriptions: &[(&'static str, Origin)],
 ) -> rusqlite::Result<Vec<PendingDelivery>> {
     let mut select = connection.prepare(
         "select delivery.event, delivery.subscription, attempts, next_at, accepted_at, type, subject,
-             octet_length(body), reason, outcome, status, at
+             octet_length(body), reason, outcome, status, at, origin.topic, origin.schema
          from delivery join event on event.number = delivery.event
          left join condemned using (event, subscription)
          left join attempt on attempt.event = delivery.event
              and attempt.subscription = delivery.subscription and attempt = attempts
+         left join origin on origin.event = delivery.event
          where state = 'pending' order by delivery.event, delivery.subscription",
     )?;
     let pending = select
-        .query_map([], pending_delivery)?
+        .query_map([], |row| {
+            let delivery = pending_delivery(row)?;
+            let topic = row.get::<_, Option<String>>(12)?;
+            let schema = row.get::<_, Option<String>>(13)?;
+            let is_there = subscriptions.iter().any(|(name, origin)| {
+                *name == delivery.subscription
+                    && origin.topic == topic.as_deref().unwrap_or(Origin::DEFAULT.topic)
+                    && origin.schema.name()
+                        == schema.as_deref().unwrap_or(Origin::DEFAULT.schema.name())
+            });
+            Ok((delivery, is_there))
+        })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    let (pending, gone): (Vec<_>, Vec<_>) = pending
-        .into_iter()
-        .partition(|delivery| functions.contains(&delivery.subscription.as_str()));
+    let (pending, gone): (Vec<_>, Vec<_>) =
+        pending.into_iter().partition(|(_, is_there)| *is_there);
     let mut delete =
         connection.prepare("delete from delivery where event = ? and subscription = ?")?;
-    for delivery in gone {
+    for (delivery, _) in gone {
         delete.execute(params![delivery.event, delivery.subscription])?;
     }
-    Ok(pending)
+    Ok(pending.into_iter().map(|(delivery, _)| delivery).collect())
 }
 
 fn pending_delivery(row: &Row<'_>) -> rusqlite::Result<PendingDelivery> {
@@ -428,11 +454,18 @@ fn time(milliseconds: i64) -> DateTime<Utc> {
 fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<ShownEvent>> {
     let direction = if query.after.is_some() { "asc" } else { "desc" };
     let mut select = connection.prepare_cached(&format!(
-        "select number, accepted_at, body from event
+        "select number, accepted_at, body, coalesce(topic, ?) from event
+         left join origin on origin.event = event.number
          where number > ? and (? is null or subject = ?) order by number {direction} limit ?"
     ))?;
     let after = query.after.unwrap_or(i64::MIN);
-    let mut rows = select.query(params![after, query.subject, query.subject, query.limit])?;
+    let mut rows = select.query(params![
+        Origin::DEFAULT.topic,
+        after,
+        query.subject,
+        query.subject,
+        query.limit
+    ])?;
     let mut shown = Vec::new();
     let mut bytes = 0_usize;
     while let Some(row) = rows.next()? {
@@ -450,6 +483,7 @@ fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<S
         shown.push(ShownEvent {
             number,
             accepted_at: time(row.get(1)?),
+            topic: row.get(3)?,
             event,
             deliveries,
         });
@@ -519,12 +553,19 @@ mod tests {
         time(milliseconds)
     }
 
+    fn there(names: &[&'static str]) -> Vec<(&'static str, Origin)> {
+        names.iter().map(|name| (*name, Origin::DEFAULT)).collect()
+    }
+
     async fn accept(store: &GridStore, ids: &[&str]) -> Vec<i64> {
         let events = ids
             .iter()
             .map(|id| (event(id), vec!["billing", "orders"]))
             .collect();
-        store.accept(Arc::new(events), at(1_000)).await.unwrap()
+        store
+            .accept(Origin::DEFAULT, Arc::new(events), at(1_000))
+            .await
+            .unwrap()
     }
 
     fn attempt(number: i64, leaves: Leaves) -> Attempt {
@@ -554,7 +595,7 @@ mod tests {
 
         let store = GridStore::open(&file).unwrap();
         assert_eq!(store.pending().await.unwrap(), 3);
-        let pending = store.take_up(vec!["billing", "orders"]).await.unwrap();
+        let pending = store.take_up(there(&["billing", "orders"])).await.unwrap();
         let seen: Vec<_> = pending
             .iter()
             .map(|delivery| {
@@ -586,7 +627,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = GridStore::open(&folder.path().join("grid.db")).unwrap();
         accept(&store, &["a"]).await;
-        assert_eq!(store.take_up(vec!["orders"]).await.unwrap().len(), 1);
+        assert_eq!(store.take_up(there(&["orders"])).await.unwrap().len(), 1);
         assert_eq!(store.pending().await.unwrap(), 1);
     }
 
@@ -635,7 +676,10 @@ mod tests {
         accept(&store, &["a"]).await;
         let quiet =
             |count: usize| Arc::new((0..count).map(|_| (event("x"), vec![])).collect::<Vec<_>>());
-        store.accept(quiet(10_499), at(0)).await.unwrap();
+        store
+            .accept(Origin::DEFAULT, quiet(10_499), at(0))
+            .await
+            .unwrap();
         let oldest = async || {
             let query = EventQuery {
                 after: Some(0),
@@ -652,7 +696,10 @@ mod tests {
         };
         assert_eq!(oldest().await, [1, 501]);
         store.take_up(vec![]).await.unwrap();
-        store.accept(quiet(500), at(0)).await.unwrap();
+        store
+            .accept(Origin::DEFAULT, quiet(500), at(0))
+            .await
+            .unwrap();
         assert_eq!(oldest().await, [1_001, 1_002]);
     }
 }

@@ -1,18 +1,20 @@
 //! One request to the endpoint, as Event Grid makes it.
 
-use reqwest::header::CONTENT_TYPE;
+use std::sync::Arc;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::{ANSWER, Delivery, Due};
 use crate::dev::{
     client::describe,
-    grid::{retry::Outcome, subscriptions::Destination},
+    grid::{event_grid_event, retry::Outcome, schema::Schema, subscriptions::Destination},
 };
 
 /// How much of an answer's text is shown.
 const SHOWN_TEXT: usize = 300;
 
 /// An event and its text, byte for byte as it was accepted.
-pub(super) type Loaded = (Due, std::sync::Arc<str>);
+pub(super) type Loaded = (Due, Arc<str>);
 
 impl Delivery {
     /// Makes the request, with what is injected into it; returns how it ended and, for people, in words.
@@ -48,16 +50,8 @@ impl Delivery {
 
     /// Posts the events; returns how it ended and, for people, in words.
     async fn post(&self, events: &[Loaded]) -> (Outcome, String) {
-        let texts = events.iter().map(|(_, text)| &**text);
-        let (content_type, body) = if self.subscription.batching.is_some() {
-            let texts: Vec<_> = texts.clone().collect();
-            let body = format!("[{}]", texts.join(","));
-            ("application/cloudevents-batch+json; charset=utf-8", body)
-        } else {
-            let body = texts.clone().collect();
-            ("application/cloudevents+json; charset=utf-8", body)
-        };
-        let first = texts.clone().next().unwrap_or_default();
+        let first = events.first().map_or("", |(_, text)| &**text);
+        let (headers, body) = self.written(events);
         let count = events.iter().map(|(due, _)| due.attempt).max();
         let request = self
             .means
@@ -70,8 +64,7 @@ impl Delivery {
                 self.subscription.name.to_uppercase(),
             )
             .header("aeg-delivery-count", count.unwrap_or(1))
-            .header("aeg-metadata-version", "1.0")
-            .header(CONTENT_TYPE, content_type)
+            .headers(headers)
             .timeout(ANSWER)
             .body(body);
         match request.send().await {
@@ -97,6 +90,52 @@ impl Delivery {
             ),
             Err(error) => (Outcome::Unreachable, describe(&error)),
         }
+    }
+
+    /// The events in the subscription's schema, and the headers that tell what they are.
+    fn written(&self, events: &[Loaded]) -> (HeaderMap, String) {
+        let subscription = &self.subscription;
+        let texts =
+            events.iter().map(
+                |(_, text)| match (subscription.topic.schema, subscription.schema) {
+                    (Schema::EventGrid, Schema::CloudEvents) => {
+                        event_grid_event::to_cloud_event(text)
+                    }
+                    _ => Arc::clone(text),
+                },
+            );
+        let texts: Vec<_> = texts.collect();
+        let array = || format!("[{}]", texts.join(","));
+        let mut headers = HeaderMap::new();
+        let (content_type, metadata_version, body) = match subscription.schema {
+            Schema::CloudEvents if subscription.batching.is_some() => (
+                "application/cloudevents-batch+json; charset=utf-8",
+                "1.0",
+                array(),
+            ),
+            Schema::CloudEvents => (
+                "application/cloudevents+json; charset=utf-8",
+                "1.0",
+                texts.concat(),
+            ),
+            Schema::EventGrid => {
+                // That of the first event, where a request has several (inferred).
+                let first = texts.first().map_or("", |text| text);
+                let version = event_grid_event::data_version(first);
+                if let Ok(version) = HeaderValue::from_bytes(version.as_bytes()) {
+                    headers.insert("aeg-data-version", version);
+                }
+                (
+                    "application/json; charset=utf-8",
+                    event_grid_event::METADATA_VERSION,
+                    array(),
+                )
+            }
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let metadata_version = HeaderValue::from_static(metadata_version);
+        headers.insert("aeg-metadata-version", metadata_version);
+        (headers, body)
     }
 
     /// The function behind the endpoint, as far as it is known.
