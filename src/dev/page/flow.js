@@ -37,6 +37,7 @@ const median = (numbers) => [...numbers].sort((one, other) => one - other)[numbe
 export class Flow {
   #functions = new Map();
   #publishers = new Map();
+  #topics = new Map();
   #rate = new Rate();
   #total = 0;
   #dots = [];
@@ -49,6 +50,7 @@ export class Flow {
       if (names.has(service)) this.#publishers.set(sample.type, service);
     }
     for (const { name, eventTypes } of setup.functions) this.#add(name, eventTypes);
+    if (setup.topics.length > 1) this.#addTopics(setup.topics);
     new ResizeObserver(() => this.#drawEdges()).observe(byId("graph"));
     setInterval(() => this.#showNumbers(), 500);
   }
@@ -75,6 +77,16 @@ export class Flow {
     });
   }
 
+  #addTopics(topics) {
+    setText(byId("topic-title"), "Topics");
+    for (const { name, addresses } of topics) {
+      const seen = make("output", { textContent: 0 });
+      byId("topics").append(make("li", { title: addresses.join(" ") }, make("strong", { textContent: name }), " ", seen, " seen"));
+      this.#topics.set(name, { seen, count: 0 });
+    }
+    byId("topics").hidden = false;
+  }
+
   /** What is known of dead letters: how many there are for each function, by its name in capitals. */
   setLetters(counts) {
     for (const [name, one] of this.#functions) one.letterCount = counts.get(name.toUpperCase()) ?? 0;
@@ -93,6 +105,7 @@ export class Flow {
       case "accepted":
         this.#rate.add();
         this.#total += 1;
+        if (this.#topics.has(report.topic)) this.#topics.get(report.topic).count += 1;
         this.#dot(this.#publishers.get(report.type), "back");
         for (const name of report.functions) this.#dot(name, "there");
         this.#light(byId("topic"));
@@ -119,6 +132,7 @@ export class Flow {
   #showNumbers() {
     setText(byId("topic-rate"), shownRate(this.#rate.get()));
     setText(byId("topic-total"), this.#total);
+    for (const { seen, count } of this.#topics.values()) setText(seen, count);
     for (const one of this.#functions.values()) {
       setText(one.rate, shownRate(one.taken.get()));
       setText(one.time, one.latencies.length ? span(median(one.latencies)) : "–");
