@@ -45,6 +45,10 @@ pub(super) enum Refusal {
          bG9jYWwtZGV2ZWxvcG1lbnQ=, or a bearer token from /msi/token"
     )]
     Unauthorized(&'static str),
+    #[error(
+        "the request is not authorized: the topic takes no keys (disableLocalAuth); send a bearer token from /msi/token"
+    )]
+    TokensOnly,
     #[error("the api-version must be {API_VERSION}, the only one for custom topics, it is {0}")]
     ApiVersion(String),
     #[error(
@@ -93,7 +97,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) | Self::TokensOnly => StatusCode::UNAUTHORIZED,
             Self::ApiVersion(_)
             | Self::ContentType(_)
             | Self::EventGridContentType(_)
@@ -111,7 +115,7 @@ impl Refusal {
 
     fn codes(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Unauthorized(_) => ("Unauthorized", "InvalidCredential"),
+            Self::Unauthorized(_) | Self::TokensOnly => ("Unauthorized", "InvalidCredential"),
             Self::ApiVersion(_) => ("BadRequest", "InvalidApiVersion"),
             Self::ContentType(_) | Self::EventGridContentType(_) => {
                 ("BadRequest", "InvalidContentType")

@@ -49,16 +49,17 @@ impl Gate {
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '));
-        let local = |checked: Result<(), &'static str>| {
-            if tokens_only {
-                return Err("the topic takes bearer tokens only (disableLocalAuth)");
-            }
-            checked
-        };
-        let sas = |token: &str| local(sas::verify(token, &address(headers, uri), now));
-        if let Some(key) = header("aeg-sas-key").or(in_query.as_ref().map(|(_, key)| key.as_ref()))
+        let sas = |token: &str| sas::verify(token, &address(headers, uri), now);
+        let bearer = |scheme: &str| scheme.eq_ignore_ascii_case("Bearer");
+        if tokens_only && !authorization.is_some_and(|(scheme, _)| bearer(scheme)) {
+            return Err(Refusal::TokensOnly);
+        }
+        if tokens_only && let Some((_, token)) = authorization {
+            self.issuer.verify(token, AUDIENCE, now)
+        } else if let Some(key) =
+            header("aeg-sas-key").or(in_query.as_ref().map(|(_, key)| key.as_ref()))
         {
-            local(access_key::verify(key))
+            access_key::verify(key)
         } else if let Some(token) = header("aeg-sas-token") {
             sas(token)
         } else {
@@ -66,9 +67,7 @@ impl Gate {
                 Some((scheme, token)) if scheme.eq_ignore_ascii_case("SharedAccessSignature") => {
                     sas(token)
                 }
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => {
-                    self.issuer.verify(token, AUDIENCE, now)
-                }
+                Some((scheme, token)) if bearer(scheme) => self.issuer.verify(token, AUDIENCE, now),
                 _ => Err("there is none"),
             }
         }
