@@ -270,7 +270,9 @@ try {
   ok(`${SECONDS * 500} events at 500 a second are all counted: ${frames.length} frames, ${slow} of them over 50 ms, the longest ${Math.round(worst)} ms`);
 
   await second.context().close();
+  endpoint.server.close();
 
+  const alike = await host();
   const to = (name) => ({ endpointType: "AzureFunction", properties: { resourceId: `/functions/${name}` } });
   const letters = { endpointType: "StorageBlob", properties: { resourceId: "r", blobContainerName: "c" } };
   const file = join(data, "topics.json");
@@ -278,13 +280,14 @@ try {
     stock: { inputSchema: "EventGridSchema", port: 0, subscriptions: { inventory: { destination: to("inventory"), deadLetterDestination: letters } } },
     default: { subscriptions: { orders: { destination: to("orders") } } },
   } }));
-  const several = start("grid", "--grid-port", "0", "--deliver-to", endpoint.address, "--data", join(data, "topics"), "--subscriptions", file,
+  const several = start("grid", "--grid-port", "0", "--deliver-to", alike.address, "--data", join(data, "topics"), "--subscriptions", file,
     "--dead-letter-hold", "0");
   const withTopics = await until("the grid with topics listens", () => /Live page +(http\S+)/.exec(several.output)?.[1]);
   const third = await open(withTopics, { colorScheme: "light" });
   const topics = third.locator("#topics > li");
   assert.deepEqual(await topics.allInnerTexts(), ["default 0 seen", "stock 0 seen"]);
-  endpoint.answers.push(400);
+  assert.equal(await third.locator("#functions .takes").nth(1).innerText(), "takes every event from stock");
+  alike.answers.push(400);
   const counted = { id: "s-1", subject: "stock/1", eventType: "Stock.Counted", eventTime: "2026-11-24T10:00:00Z", dataVersion: "1", data: { it: "isn't" } };
   const published = await fetch(`${withTopics}/stock/api/events`, {
     method: "POST", body: JSON.stringify([counted]), headers: { "content-type": "application/json", "aeg-sas-key": "local-development" },
@@ -307,7 +310,7 @@ try {
   await shoot(third, "topics");
   await third.context().close();
   ok("several topics are shown, and events of the Event Grid schema are inspected, replayed and published again");
-  endpoint.server.close();
+  alike.server.close();
   assert.deepEqual(complaints, []);
   ok("no console errors, nothing asked of elsewhere");
   writeFileSync("target/page.count", `${passed}\n`);

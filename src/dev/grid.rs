@@ -101,7 +101,6 @@ pub(super) struct Grid {
     speed: Speed,
     jitter: Jitter,
     dead_letter_hold: Duration,
-    functions: Vec<Subscription>,
     samples: Samples,
 }
 
@@ -203,7 +202,6 @@ impl Grid {
             dead_letter_hold: options
                 .dead_letter_hold
                 .unwrap_or_else(|| speed.shorten(DEAD_LETTER_HOLD)),
-            functions,
             samples,
         })
     }
@@ -257,6 +255,10 @@ impl Grid {
         };
         self.topic.take_up().await?;
         let share = (UNDER_WAY / self.arrivals.len().max(1)).max(1);
+        let subscriptions = self.arrivals.iter();
+        let subscriptions = subscriptions
+            .map(|(subscription, ..)| subscription.shown())
+            .collect();
         let mut deliveries = JoinSet::new();
         for (subscription, callback, arrivals) in self.arrivals {
             let delivery = Delivery::new(subscription, deliver_to, callback, means.clone());
@@ -266,7 +268,7 @@ impl Grid {
         let page = Page::new(
             &self.topic.shown_topics(),
             deliver_to.clone(),
-            &self.functions,
+            &subscriptions,
             self.samples,
             self.topic.terminal.clone(),
             stop.clone(),

@@ -6,7 +6,7 @@ mod expression;
 mod properties;
 pub(super) mod template;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{
@@ -31,6 +31,18 @@ pub(super) struct EventSubscription {
     pub(super) properties: DeliveryProperties,
     /// Whether an event that is given up becomes a dead letter. Otherwise it is dropped.
     pub(super) keeps_dead_letters: bool,
+}
+
+impl EventSubscription {
+    /// What the page shows of it.
+    pub(super) fn shown(&self) -> Value {
+        json!({
+            "name": self.name,
+            "topic": self.topic.topic,
+            // Nothing when it is all of them.
+            "eventTypes": self.filter.types(),
+        })
+    }
 }
 
 /// Where events go.

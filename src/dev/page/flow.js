@@ -1,4 +1,4 @@
-// The graph: the topic, the functions, and what moves between them.
+// The graph: the topics, who takes their events (functions, unless told otherwise), and what moves between them.
 
 import { byId, make, setText, shortName, span } from "./dom.js";
 
@@ -44,18 +44,22 @@ export class Flow {
   #moving = false;
 
   constructor(setup) {
-    const names = new Set(setup.functions.map((one) => one.name));
+    const names = new Set(setup.subscriptions.map((one) => one.name));
     for (const sample of setup.samples.events) {
       const service = JSON.parse(sample.json).source?.split("/").pop();
       if (names.has(service)) this.#publishers.set(sample.type, service);
     }
-    for (const { name, eventTypes } of setup.functions) this.#add(name, eventTypes);
-    if (setup.topics.length > 1) this.#addTopics(setup.topics);
+    const several = setup.topics.length > 1;
+    for (const { name, topic, eventTypes } of setup.subscriptions) {
+      const types = eventTypes ? eventTypes.map(shortName).join(", ") : "every event";
+      this.#add(name, several ? `takes ${types} from ${topic}` : `takes ${types}`);
+    }
+    if (several) this.#addTopics(setup.topics);
     new ResizeObserver(() => this.#drawEdges()).observe(byId("graph"));
     setInterval(() => this.#showNumbers(), 500);
   }
 
-  #add(name, eventTypes) {
+  #add(name, takes) {
     const measure = (label) => {
       const value = make("output", { textContent: "–" });
       return [make("p", { className: "measure" }, value, make("span", { textContent: label })), value];
@@ -64,10 +68,9 @@ export class Flow {
     const [timeBox, time] = measure("median time");
     const [retryBox, retries] = measure("retries");
     const [letterBox, letters] = measure("dead letters");
-    const types = eventTypes.map(shortName).join(", ");
     const node = make("li", { className: "node" },
       make("h3", { textContent: name }), rateBox, timeBox, retryBox, letterBox,
-      make("p", { className: "takes", textContent: `takes ${types}` }));
+      make("p", { className: "takes", textContent: takes }));
     byId("functions").append(node);
     const edge = () => byId("edges").appendChild(document.createElementNS(SVG, "path"));
     this.#functions.set(name, {
