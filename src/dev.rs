@@ -83,8 +83,8 @@ pub struct TimerFunction {
 /// How the local Event Grid delivers.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryOptions {
-    /// A file of event subscriptions: an object of ARM properties by name, or a compiled ARM template. Without it there is
-    /// one subscription for each function, to the types that it takes.
+    /// A file of event subscriptions: an object of ARM properties by name, topics with such objects, or a compiled ARM template.
+    /// Without it there is one topic with one subscription for each function, to the types that it takes.
     pub subscriptions: Option<PathBuf>,
     /// How long after the last attempt a dead letter is written, in Event Grid's time. Without it Azure's five minutes.
     pub dead_letter_hold: Option<Duration>,
@@ -219,12 +219,15 @@ impl Dev {
             throttle: options.throttle,
             patience: Patience::default(),
         };
-        let grid = Grid::open(grid_listener, &folder, setup, terminal.clone())?;
+        let grid = Grid::open(grid_listener, &folder, setup, terminal.clone()).await?;
         let addresses = Addresses {
             grid: grid.address()?,
             host: listening::address(&host_listener)?,
         };
-        let banner = banner(&options, &addresses, &folder);
+        if !(options.managed_identity || grid.takes_keys()) {
+            return Err(DevError::TokensOnly);
+        }
+        let banner = banner(&options, &addresses, &grid.topics(), &folder);
         let mut environment = publishing(&addresses.grid, options.managed_identity);
         environment.extend(options.environment);
         let host_options = HostOptions {
@@ -355,7 +358,7 @@ impl LocalGrid {
             throttle: options.throttle,
             patience: Patience::default(),
         };
-        let grid = Grid::open(listener, &folder, setup, terminal.clone())?;
+        let grid = Grid::open(listener, &folder, setup, terminal.clone()).await?;
         let address = grid.address()?;
         Ok(Self {
             grid,
@@ -384,6 +387,9 @@ impl LocalGrid {
         terminal.notice(format!(
             "Local Event Grid   {address}/api/events, delivering to {deliver_to}"
         ));
+        for (name, what) in grid.topics() {
+            terminal.notice(format!("  {name:<16} {what}"));
+        }
         terminal.notice(format!("Live page          {address}"));
         terminal.notice(format!("Access key         {DEVELOPMENT_KEY}"));
         terminal.notice(format!(

@@ -6,6 +6,7 @@ use super::{Addresses, DEVELOPMENT_KEY, DevOptions, data_folder::DataFolder};
 pub(super) fn banner(
     options: &DevOptions,
     addresses: &Addresses,
+    topics: &[(String, String)],
     folder: &DataFolder,
 ) -> Vec<String> {
     let Addresses { grid, host } = addresses;
@@ -40,6 +41,9 @@ pub(super) fn banner(
     };
     let grid = format!("{grid}/api/events, {pace}");
     lines.push(row("Event Grid", &grid));
+    for (name, what) in topics {
+        lines.push(row(&format!("  {name}"), what));
+    }
     lines.push(row("  live page", &addresses.grid));
     if let Some(file) = &options.delivery.subscriptions {
         lines.push(row("  subscriptions", &file.display().to_string()));

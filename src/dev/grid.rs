@@ -1,8 +1,9 @@
-//! A local Event Grid: one custom topic with CloudEvents input schema and one event subscription per function.
+//! A local Event Grid: custom topics with event subscriptions. Unless it is told otherwise there is one topic, which takes
+//! CloudEvents, and one subscription for each function.
 //!
 //! It keeps the promises that matter to a handler: an accepted event is on disk before the publisher gets its 200, it is
 //! delivered at least once to every function that takes its type, unchanged and one per request, after the
-//! CloudEvents handshake, and retried by Event Grid's schedule until it ends as a dead letter. What is pending goes on after a restart.
+//! handshake of its schema, and retried by Event Grid's schedule until it ends as a dead letter. What is pending goes on after a restart.
 //!
 //! Subscriptions are data: one for each function, or those of a file or an ARM template, with filters, retry policies,
 //! output batching and delivery properties. An endpoint that keeps failing is put on probation.
@@ -18,28 +19,32 @@ mod clock;
 mod dead_letters;
 mod delivery;
 mod delivery_properties;
+mod event_grid_event;
 mod faults;
 mod filters;
 mod progress;
+mod publishing;
 mod replay;
 mod retry;
+mod schema;
 mod speed;
 mod store;
 mod subscriptions;
 mod throttle;
+mod topics;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Path, Query, Request, State},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    extract::{Path, Query, State},
+    http::{HeaderMap, StatusCode},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     sync::{
@@ -47,7 +52,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
-    time::{Instant, sleep},
+    time::sleep,
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
@@ -55,24 +60,23 @@ use url::Url;
 pub use self::authentication::DEVELOPMENT_KEY;
 pub use self::store::StoreError;
 use self::{
-    admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit, check_api_version},
+    admission::{AdmittedEvent, Refusal},
     authentication::{Gate, identity_routes},
     clock::Clock,
     dead_letters::DeadLetters,
     delivery::{Callback, Delivery, Due, HeldText, Means, Standing},
     faults::Faults,
-    filters::{Filter, FilteredEvent},
+    publishing::OpenTopic,
     retry::{DEAD_LETTER_HOLD, Jitter},
     store::{EventQuery, GridStore},
     subscriptions::EventSubscription,
-    throttle::Throttle,
+    topics::Origin,
 };
 pub(super) use self::{delivery::Patience, speed::Speed};
 pub use self::{faults::Fault, speed::FASTEST};
 use super::{
     DeliveryOptions, DevError, Samples, Subscription,
     ambient::now,
-    body::{self, BodyError},
     client,
     data_folder::DataFolder,
     json::Json,
@@ -99,12 +103,13 @@ const SHOWN_AT_MOST: u32 = 1_000;
 #[derive(Debug)]
 pub(super) struct Grid {
     listener: TcpListener,
+    /// Of the topics that have ports of their own, by their position.
+    own_listeners: Vec<(usize, TcpListener)>,
     topic: Arc<Topic>,
     arrivals: Vec<Arrivals>,
     patience: Patience,
     jitter: Jitter,
     dead_letter_hold: Duration,
-    functions: Vec<Subscription>,
     samples: Samples,
 }
 
@@ -133,13 +138,11 @@ pub(super) struct Setup {
 #[derive(Debug)]
 struct Topic {
     gate: Arc<Gate>,
-    /// None: it takes whatever comes.
-    throttle: Option<Throttle>,
+    /// The default one first.
+    topics: Vec<OpenTopic>,
     store: GridStore,
     dead_letters: DeadLetters,
     terminal: Terminal,
-    /// What each subscription takes.
-    filters: Vec<(&'static str, Filter)>,
     subscriptions: HashMap<&'static str, UnboundedSender<Due>>,
     held_bytes: Arc<Semaphore>,
     /// One replay at a time: a letter clicked twice is replayed once.
@@ -152,7 +155,7 @@ struct Topic {
 
 impl Grid {
     /// Opens the grid of this data folder.
-    pub(super) fn open(
+    pub(super) async fn open(
         listener: TcpListener,
         folder: &DataFolder,
         setup: Setup,
@@ -168,18 +171,31 @@ impl Grid {
         } = setup;
         let store = GridStore::open(&folder.grid_database())?;
         let clock = Arc::new(Clock::new(speed, store.kept_clock()));
-        let subscriptions = match &options.subscriptions {
-            Some(file) => subscriptions::read(file, &functions)?,
-            None => subscriptions::of_functions(&functions),
+        let custom_topics = match &options.subscriptions {
+            Some(file) => topics::read(file, &functions)?,
+            None => topics::of_functions(&functions),
         };
-        let mut filters = Vec::new();
+        let address = listening::address(&listener)?;
+        let mut topics = Vec::new();
+        let mut own_listeners = Vec::new();
+        let mut subscriptions = Vec::new();
+        for (position, topic) in custom_topics.into_iter().enumerate() {
+            let mut opened = OpenTopic::new(position, &topic, &address, throttle);
+            if let Some(port) = topic.port {
+                let own = listening::bind(port, "the topic's `port`").await?;
+                let address = format!("{}/api/events", listening::address(&own)?);
+                opened.addresses.insert(0, address);
+                own_listeners.push((position, own));
+            }
+            topics.push(opened);
+            subscriptions.extend(topic.subscriptions);
+        }
         let mut senders = HashMap::new();
         let mut arrivals = Vec::new();
         let mut callbacks = Vec::new();
         let mut standings = HashMap::new();
         for subscription in subscriptions {
             let (sender, receiver) = unbounded_channel();
-            filters.push((subscription.name, subscription.filter.clone()));
             senders.insert(subscription.name, sender);
             let callback = Arc::new(Callback::new());
             callbacks.push(Arc::clone(&callback));
@@ -203,11 +219,10 @@ impl Grid {
         }
         let topic = Topic {
             gate: Arc::new(Gate::new()),
-            throttle: throttle.then(Throttle::default),
+            topics,
             store,
             dead_letters: DeadLetters::new(folder.dead_letters()),
             terminal,
-            filters,
             subscriptions: senders,
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
             replaying: Mutex::new(()),
@@ -218,12 +233,12 @@ impl Grid {
         };
         Ok(Self {
             listener,
+            own_listeners,
             topic: Arc::new(topic),
             arrivals,
             patience,
             jitter: Jitter { seed: options.seed },
             dead_letter_hold: options.dead_letter_hold.unwrap_or(DEAD_LETTER_HOLD),
-            functions,
             samples,
         })
     }
@@ -231,6 +246,29 @@ impl Grid {
     /// Where the grid listens.
     pub(super) fn address(&self) -> Result<String, DevError> {
         listening::address(&self.listener)
+    }
+
+    /// One line for each topic, if there are several: its name, where it is, and its schema.
+    pub(super) fn topics(&self) -> Vec<(String, String)> {
+        let topics = &self.topic.topics;
+        let lines = topics.iter().filter(|_| topics.len() > 1).map(|topic| {
+            let Origin {
+                topic: name,
+                schema,
+            } = topic.origin;
+            let where_it_is = topic.addresses.join(" or ");
+            (
+                name.to_owned(),
+                format!("{where_it_is} ({})", schema.name()),
+            )
+        });
+        lines.collect()
+    }
+
+    /// Whether the default topic takes keys.
+    pub(super) fn takes_keys(&self) -> bool {
+        let default = self.topic.topics.first();
+        default.is_none_or(|topic| !topic.tokens_only)
     }
 
     /// Accepts events and delivers them to the host. Deliveries end with `deliver_until`; publishers are answered until
@@ -256,6 +294,10 @@ impl Grid {
         };
         self.topic.take_up().await?;
         let share = (UNDER_WAY / self.arrivals.len().max(1)).max(1);
+        let subscriptions = self.arrivals.iter();
+        let subscriptions = subscriptions
+            .map(|arrivals| arrivals.subscription.shown())
+            .collect();
         let mut deliveries = JoinSet::new();
         for arrivals in self.arrivals {
             let Arrivals {
@@ -270,9 +312,9 @@ impl Grid {
         }
         let (stopper, stop) = stop::channel();
         let page = Page::new(
-            &listening::address(&self.listener)?,
+            &self.topic.shown_topics(),
             deliver_to.clone(),
-            &self.functions,
+            &subscriptions,
             self.samples,
             self.topic.terminal.clone(),
             stop.clone(),
@@ -288,10 +330,13 @@ impl Grid {
             stopper.stop();
             Ok(())
         };
-        tokio::try_join!(
-            listening::serve(self.listener, router(self.topic, page), stop),
-            until_over
-        )?;
+        let own_ports = self.own_listeners.into_iter().map(|(position, listener)| {
+            let router = guarded(publishing::without_name(Arc::clone(&self.topic), position));
+            listening::serve(listener, router, stop.clone())
+        });
+        let own_ports = futures_util::future::try_join_all(own_ports);
+        let main = listening::serve(self.listener, router(self.topic, page), stop.clone());
+        tokio::try_join!(main, own_ports, until_over)?;
         Ok(())
     }
 }
@@ -299,8 +344,11 @@ impl Grid {
 impl Topic {
     /// Goes on with what an earlier process left behind.
     async fn take_up(&self) -> Result<(), DevError> {
-        let functions = self.subscriptions.keys().copied().collect();
-        let pending = self.store.take_up(functions).await?;
+        let subscriptions = self.topics.iter().flat_map(|topic| {
+            let names = topic.filters.iter();
+            names.map(|(name, _)| (*name, topic.origin))
+        });
+        let pending = self.store.take_up(subscriptions.collect()).await?;
         if !pending.is_empty() {
             self.terminal.notice(format!(
                 "{} deliveries are left from the last time and go on",
@@ -318,24 +366,53 @@ impl Topic {
         Ok(())
     }
 
-    async fn accept(&self, events: Vec<AdmittedEvent>) -> Result<(), Refusal> {
+    async fn accept(&self, topic: &OpenTopic, events: Vec<AdmittedEvent>) -> Result<(), Refusal> {
         let routed = events.into_iter().map(|event| {
-            let takers = self.takers(&event);
+            let mut takers = topic.takers(&event);
+            takers.retain(|name| !self.has_expired(name));
             (event, takers)
         });
-        self.keep_and_deliver(routed.collect()).await
+        self.keep_and_deliver(topic.origin, routed.collect()).await
     }
 
-    /// Keeps events and hands them over to the functions named beside them.
+    fn has_expired(&self, subscription: &str) -> bool {
+        let standing = self.standings.get(subscription);
+        standing.is_some_and(|standing| standing.has_expired(self.clock.now()))
+    }
+
+    /// The topic of a subscription.
+    fn topic_of(&self, subscription: &str) -> Origin {
+        let has_it =
+            |topic: &&OpenTopic| topic.filters.iter().any(|(name, _)| *name == subscription);
+        let found = self.topics.iter().find(has_it);
+        found.map_or(Origin::DEFAULT, |topic| topic.origin)
+    }
+
+    /// The topics for people and the page, the default one first.
+    fn shown_topics(&self) -> Value {
+        let topics = self.topics.iter();
+        topics
+            .map(|topic| {
+                json!({
+                    "name": topic.origin.topic,
+                    "inputSchema": topic.origin.schema,
+                    "addresses": topic.addresses,
+                })
+            })
+            .collect()
+    }
+
+    /// Keeps events of a topic and hands them over to the functions named beside them.
     async fn keep_and_deliver(
         &self,
+        origin: Origin,
         routed: Vec<(AdmittedEvent, Vec<&'static str>)>,
     ) -> Result<(), Refusal> {
         let routed = Arc::new(routed);
         let accepted = (now(), self.clock.now());
         let kept = self
             .store
-            .accept(Arc::clone(&routed), accepted.0, accepted.1)
+            .accept(origin, Arc::clone(&routed), accepted.0, accepted.1)
             .await;
         let numbers = kept.map_err(|error| Refusal::NotKept(error.to_string()))?;
         for (number, (event, takers)) in numbers.into_iter().zip(routed.iter()) {
@@ -349,6 +426,7 @@ impl Topic {
                 });
             };
             report(Happening::Accepted {
+                topic: origin.topic,
                 takers: takers.clone(),
             });
             if takers.is_empty() {
@@ -368,20 +446,6 @@ impl Topic {
             }
         }
         Ok(())
-    }
-
-    /// The subscriptions that take the event.
-    fn takers(&self, event: &AdmittedEvent) -> Vec<&'static str> {
-        let event = FilteredEvent::new(&event.event_type, event.subject.as_deref(), &event.text);
-        let now = self.clock.now();
-        let expired = |name| {
-            let standing = self.standings.get(name);
-            standing.is_some_and(|standing| standing.has_expired(now))
-        };
-        self.filters
-            .iter()
-            .filter_map(|(name, filter)| (filter.takes(&event) && !expired(*name)).then_some(*name))
-            .collect()
     }
 
     /// Keeps now and then where the clock is, while something waits for it: a killed grid goes on from there. Returns when
@@ -415,7 +479,7 @@ impl Topic {
 
 fn router(topic: Arc<Topic>, page: Page) -> Router {
     let identity = identity_routes(topic.gate.clone());
-    Router::new()
+    let own = Router::new()
         .route("/", get(index))
         .route("/events", get(events))
         .route("/deadletters", get(dead_letters))
@@ -426,29 +490,29 @@ fn router(topic: Arc<Topic>, page: Page) -> Router {
         .route("/consent/{id}", get(consent).post(consent))
         .with_state(Arc::clone(&topic))
         .merge(page::routes(page))
-        .route_layer(middleware::from_fn(page::asked_by_its_address))
-        .merge(publishing(topic))
-        .merge(identity)
+        .route_layer(middleware::from_fn(page::asked_by_its_address));
+    let publishing = publishing::by_name(Arc::clone(&topic));
+    let publishing = publishing.merge(publishing::without_name(topic, 0));
+    guarded(own.merge(publishing).merge(identity))
+}
+
+/// What every port has in common.
+fn guarded(router: Router) -> Router {
+    router
         .fallback(async || Refusal::NotFound)
         .layer(middleware::from_fn(page::of_no_foreign_page))
         .layer(CatchPanicLayer::new())
 }
 
-fn publishing(topic: Arc<Topic>) -> Router {
-    Router::new()
-        .route("/", post(publish))
-        .route("/api/events", post(publish))
-        .with_state(topic)
-}
-
 /// The page for browsers, and for everybody else what there is.
-async fn index(headers: HeaderMap) -> Response {
+async fn index(State(topic): State<Arc<Topic>>, headers: HeaderMap) -> Response {
     if page::is_wanted(&headers) {
         return page::index();
     }
     Json(json!({
         "name": "orderflow local Event Grid",
         "publish": "POST /api/events",
+        "topics": topic.shown_topics(),
         "events": "/events?after=&limit=&subject=",
         "deadLetters": "/deadletters?limit=",
         "replay": "POST /deadletters/replay",
@@ -458,30 +522,6 @@ async fn index(headers: HeaderMap) -> Response {
         "idle": "/idle",
     }))
     .into_response()
-}
-
-async fn publish(State(topic): State<Arc<Topic>>, request: Request) -> Result<StatusCode, Refusal> {
-    let (parts, body) = request.into_parts();
-    topic.gate.check(&parts.headers, &parts.uri, now())?;
-    check_api_version(parts.uri.query())?;
-    let body = body::read(body, MAXIMUM_BYTES)
-        .await
-        .map_err(|error| match error {
-            BodyError::TooLarge(_) => Refusal::TooLarge,
-            BodyError::Incomplete => Refusal::Incomplete(error.to_string()),
-        })?;
-    let events = admit(content_type(&parts.headers), &body)?;
-    if let Some(throttle) = &topic.throttle {
-        throttle
-            .pass(&events, Instant::now())
-            .map_err(Refusal::Throttled)?;
-    }
-    topic.accept(events).await?;
-    Ok(StatusCode::OK)
-}
-
-fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(CONTENT_TYPE)?.to_str().ok()
 }
 
 #[derive(Debug, Deserialize)]

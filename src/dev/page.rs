@@ -30,8 +30,7 @@ pub(super) use self::{
     same_origin::{asked_by_its_address, of_no_foreign_page},
 };
 use super::{
-    DEVELOPMENT_KEY, DevError, Samples, Subscription, client, json::Json, stop::Stop,
-    terminal::Terminal,
+    DEVELOPMENT_KEY, DevError, Samples, client, json::Json, stop::Stop, terminal::Terminal,
 };
 
 /// What the page's routes work with.
@@ -45,30 +44,26 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The page of a grid at this address that delivers to this host. Its streams end with `stop`.
+    /// The page of a grid with these topics, the default one first, and subscriptions, that delivers to this host. Its streams end with `stop`.
     pub(super) fn new(
-        address: &str,
+        topics: &Value,
         host: Url,
-        functions: &[Subscription],
+        subscriptions: &Value,
         samples: Samples,
         terminal: Terminal,
         stop: Stop,
     ) -> Result<Self, DevError> {
-        let functions: Vec<_> = functions
-            .iter()
-            .map(|function| json!({"name": function.function, "eventTypes": function.event_types}))
-            .collect();
         let events: Vec<_> = samples
             .events
             .into_iter()
             .map(|(event_type, json)| json!({"type": event_type, "json": json}))
             .collect();
         let setup = json!({
-            "topic": format!("{address}/api/events"),
+            "topics": topics,
             // No secret: the same for everybody, and written in the README.
             "key": DEVELOPMENT_KEY,
             "host": host.as_str(),
-            "functions": functions,
+            "subscriptions": subscriptions,
             "samples": {"events": events, "orderId": samples.order_id, "order": samples.order},
         });
         Ok(Self {

@@ -95,6 +95,8 @@ pub(super) struct EventReport {
 pub(super) enum Happening {
     /// It is on disk and goes to these functions.
     Accepted {
+        /// The topic that it was published to.
+        topic: &'static str,
         /// The functions.
         takers: Vec<&'static str>,
     },

@@ -1,5 +1,5 @@
 // Publishes to the local Event Grid with Azure's SDK for JavaScript, and reads back with it what the functions got.
-// Usage: publish.mjs GRID RECORDER CERTIFICATE PRIVATE_KEY
+// Usage: publish.mjs GRID RECORDER GRID_WITH_TOPICS CERTIFICATE PRIVATE_KEY
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { createServer } from "node:tls";
 import { AzureKeyCredential, AzureSASCredential, EventGridDeserializer, EventGridPublisherClient, generateSharedAccessSignature } from "@azure/eventgrid";
 import { ManagedIdentityCredential } from "@azure/identity";
 
-const [grid, recorder, certificate, privateKey] = process.argv.slice(2);
+const [grid, recorder, gridWithTopics, certificate, privateKey] = process.argv.slice(2);
 const topic = `${grid}/api/events`;
 const key = "bG9jYWwtZGV2ZWxvcG1lbnQ=";
 const [placed, reserved] = ["Sales.OrderPlaced", "Sales.StockReserved"];
@@ -19,9 +19,9 @@ const read = async (url) => (await fetch(url)).json();
 const passed = (what) => console.log(`ok: JavaScript: ${what}`);
 
 /** What every function got, once nothing is on its way. */
-async function deliveries() {
+async function deliveries(of = grid) {
   const deadline = Date.now() + 60_000;
-  while ((await read(`${grid}/idle`)).pending > 0) {
+  while ((await read(`${of}/idle`)).pending > 0) {
     assert.ok(Date.now() < deadline, "the deliveries do not end");
     await pause(50);
   }
@@ -140,6 +140,48 @@ await refused(byKey, many(5_001), 413, "RequestEntityTooLarge");
 passed("more than 5000 events throw RestError 413");
 await refused(byKey, [event("x-good"), event("x-bad", { subject: "a\x07b" })], 400, "BadRequest");
 passed("one bad event refuses the batch with RestError 400");
+
+// Several topics, one of them in the Event Grid schema and at a port of its own.
+const { topics } = await read(gridWithTopics);
+const addressesOf = (name) => topics.find((one) => one.name === name).addresses;
+const [byPort, byPath] = addressesOf("stock");
+const publisher = (endpoint, schema, credential = new AzureKeyCredential(key)) =>
+  new EventGridPublisherClient(endpoint, schema, credential, { allowInsecureConnection: true });
+const bodiesOf = async (subscription) =>
+  (await deliveries(gridWithTopics)).filter((one) => one.headers["aeg-subscription-name"] === subscription).map((one) => one.body);
+const counted = (id) => ({
+  id: `javascript-${id}`,
+  eventType: "Stock.Counted",
+  subject: "stock/größe 1",
+  dataVersion: "2.0",
+  data: { größe: [1, 2.5, null, "€ 🌎"] },
+  eventTime: new Date("2026-11-24T10:00:00.123Z"),
+});
+for (const [id, endpoint, credential] of [
+  ["by-path", byPath, new AzureKeyCredential(key)],
+  ["by-port", byPort, await sas(byPort, 1)],
+]) {
+  const published = counted(id);
+  await publisher(endpoint, "EventGrid", credential).send([published]);
+  const [body] = (await bodiesOf("STOCK-AS-IT-IS")).filter((text) => JSON.parse(text)[0].id === published.id);
+  const [seen] = await new EventGridDeserializer().deserializeEventGridEvents(JSON.parse(body));
+  for (const name of Object.keys(published)) assert.deepEqual(seen[name], published[name], `${name} of ${body}`);
+  const [converted] = (await bodiesOf("STOCK-IN-CLOUD-EVENTS")).filter((text) => JSON.parse(text).id === published.id);
+  const [cloudEvent] = await new EventGridDeserializer().deserializeCloudEvents(converted);
+  const { source, type, subject, time, data } = cloudEvent;
+  assert.deepEqual({ source, type, subject, time, data }, {
+    source: JSON.parse(body)[0].topic, type: "Stock.Counted", subject: published.subject, time: published.eventTime, data: published.data,
+  });
+}
+passed("EventGridEvents to a topic by its path and at its own port, in both schemas");
+const parcel = event("parcel", { type: "Parcels.Sent" });
+await publisher(addressesOf("parcels")[0], "CloudEvent").send([parcel]);
+assert.equal((await bodiesOf("ALL-PARCELS")).filter((text) => JSON.parse(text).id === parcel.id).length, 1);
+passed("a CloudEvent to another topic by its path");
+await refused(publisher(byPath, "EventGrid", new AzureKeyCredential("d3Jvbmc=")), [counted("x")], 401, "Unauthorized");
+await refused(publisher(byPath, "CloudEvent"), unwanted, 400, "BadRequest");
+await refused(publisher(`${gridWithTopics}/none/api/events`, "EventGrid"), [counted("x")], 404, "NotFound");
+passed("a wrong key, the wrong schema and an unknown topic throw RestErrors 401, 400 and 404");
 
 front.close();
 // The SDK keeps its connections open.

@@ -1,5 +1,5 @@
 """Publishes to the local Event Grid with Azure's SDK for Python, and reads back with it what the functions got.
-Usage: publish.py GRID RECORDER"""
+Usage: publish.py GRID RECORDER GRID_WITH_TOPICS"""
 
 import json
 import logging
@@ -10,14 +10,14 @@ import urllib.request
 from datetime import datetime, timedelta, timezone
 
 from azure.core.credentials import AzureKeyCredential, AzureSasCredential
-from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 from azure.core.messaging import CloudEvent
 from azure.eventgrid import EventGridEvent, EventGridPublisherClient, generate_sas
 from azure.identity import ManagedIdentityCredential
 
 # The SDK warns of its own option `enforce_https`.
 logging.disable(logging.WARNING)
-GRID, RECORDER = sys.argv[1:]
+GRID, RECORDER, TOPICS = sys.argv[1:]
 TOPIC = f"{GRID}/api/events"
 KEY = "bG9jYWwtZGV2ZWxvcG1lbnQ="
 PLACED, RESERVED = "Sales.OrderPlaced", "Sales.StockReserved"
@@ -34,10 +34,10 @@ def passed(what):
     print(f"ok: Python: {what}", flush=True)
 
 
-def deliveries():
+def deliveries(grid=GRID):
     """What every function got, once nothing is on its way."""
     deadline = time.monotonic() + 60
-    while read(f"{GRID}/idle")["pending"]:
+    while read(f"{grid}/idle")["pending"]:
         assert time.monotonic() < deadline, "the deliveries do not end"
         time.sleep(0.05)
     return read(f"{RECORDER}/deliveries")
@@ -75,8 +75,8 @@ def event(event_id, event_type=PLACED, **more):
     return CloudEvent("/python/tests", event_type, id=f"python-{event_id}", **more)
 
 
-def client(credential):
-    return EventGridPublisherClient(TOPIC, credential)
+def client(credential, endpoint=TOPIC):
+    return EventGridPublisherClient(endpoint, credential)
 
 
 def sas(endpoint, hours):
@@ -178,3 +178,70 @@ refused(by_key, [event("x-good"), event("x-bad", subject="a\x07b")], *bad)
 passed("one bad event refuses the batch with HttpResponseError 400")
 refused(by_key, EventGridEvent("s", PLACED, {}, "1.0"), *bad)
 passed("an event of the Event Grid schema raises HttpResponseError 400")
+
+
+# Several topics, one of them in the Event Grid schema and at a port of its own.
+ADDRESSES = {topic["name"]: topic["addresses"] for topic in read(TOPICS)["topics"]}
+BY_PORT, BY_PATH = ADDRESSES["stock"]
+[PARCELS] = ADDRESSES["parcels"]
+
+
+def of_subscription(name, event_id):
+    """The bodies that this subscription got of an event, in JSON."""
+    bodies = [json.loads(one["body"]) for one in deliveries(TOPICS) if one["headers"]["aeg-subscription-name"] == name]
+    return [body for body in bodies if (body[0] if isinstance(body, list) else body)["id"] == event_id]
+
+
+def counted(event_id):
+    return EventGridEvent(
+        "stock/größe 1", "Stock.Counted", {"größe": [1, 2.5, None, "€ 🌎"]}, "2.0", id=f"python-{event_id}",
+        event_time=datetime(2026, 11, 24, 10, 0, 0, 123456, timezone.utc),
+    )
+
+
+def stock_delivered(published):
+    """Checks what became of it in both schemas."""
+    [[seen]] = of_subscription("STOCK-AS-IT-IS", published.id)
+    expected = {"id": published.id, "subject": published.subject, "eventType": published.event_type,
+                "data": published.data, "dataVersion": "2.0", "metadataVersion": "1"}
+    assert expected.items() <= seen.items(), seen
+    seen = EventGridEvent.from_json(json.dumps(seen))
+    assert seen.event_time == published.event_time, seen
+    assert seen.topic.endswith("/providers/Microsoft.EventGrid/topics/stock"), seen
+    [converted] = of_subscription("STOCK-IN-CLOUD-EVENTS", published.id)
+    converted = CloudEvent.from_json(json.dumps(converted))
+    assert (converted.source, converted.type, converted.subject) == (seen.topic, "Stock.Counted", published.subject)
+    assert (converted.time, converted.data) == (published.event_time, published.data), converted
+
+
+by_path = counted("stock-by-path")
+client(AzureKeyCredential(KEY), BY_PATH).send(by_path)
+stock_delivered(by_path)
+passed("an EventGridEvent to a topic by its path, in both schemas")
+by_port = [counted("stock-by-port-1"), counted("stock-by-port-2")]
+client(sas(BY_PORT, 1), BY_PORT).send(by_port)
+for one in by_port:
+    stock_delivered(one)
+passed("EventGridEvents to a topic at its own port, by a SAS token")
+os.environ["IDENTITY_ENDPOINT"] = f"{TOPICS}/msi/token"
+client(ManagedIdentityCredential(), BY_PATH).send(by_token := counted("stock-by-token"), enforce_https=False)
+stock_delivered(by_token)
+passed("an EventGridEvent by a bearer token")
+parcel = event("parcel", "Parcels.Sent")
+client(AzureKeyCredential(KEY), PARCELS).send(parcel)
+[seen] = of_subscription("ALL-PARCELS", parcel.id)
+assert (seen["source"], seen["type"]) == (parcel.source, parcel.type), seen
+passed("a CloudEvent to another topic by its path")
+refused(client(AzureKeyCredential("d3Jvbmc="), BY_PATH), counted("x"), *no_access)
+refused(client(sas(PARCELS, 1), BY_PATH), counted("x"), *no_access)
+passed("a wrong key, or a token for another topic, raises ClientAuthenticationError")
+refused(client(AzureKeyCredential(KEY), BY_PATH), event("x"), *bad)
+passed("a CloudEvent to a topic of the Event Grid schema raises HttpResponseError 400")
+try:
+    client(AzureKeyCredential(KEY), f"{TOPICS}/none/api/events").send(counted("x"))
+except ResourceNotFoundError:
+    # In the SDK's own words, not in those of the answer.
+    pass
+else:
+    raise AssertionError("accepted by a topic that there is not")
+passed("a topic that there is not raises ResourceNotFoundError")

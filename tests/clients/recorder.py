@@ -1,5 +1,5 @@
-"""Stands in for the functions: consents to the handshake, takes every delivery, and shows all of them at GET /deliveries,
-each with what the CloudEvents JSON Schema says against it. Usage: recorder.py SCHEMA ADDRESS_FILE"""
+"""Stands in for the functions: consents to the handshake of either schema, takes every delivery, and shows all of them at GET /deliveries,
+CloudEvents with what their JSON Schema says against them. Usage: recorder.py SCHEMA ADDRESS_FILE"""
 
 import json
 import os
@@ -28,11 +28,14 @@ class Functions(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if self.headers["aeg-event-type"] == "SubscriptionValidation":
+            code = json.loads(body)[0]["data"]["validationCode"]
+            return self.answer(200, json.dumps({"validationResponse": code}).encode())
         delivery = {
             "function": parse_qs(urlsplit(self.path).query)["functionName"][0],
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "body": body,
-            "violations": violations(body),
+            "violations": violations(body) if "cloudevents" in self.headers["Content-Type"] else [],
         }
         DELIVERIES.append(delivery)
         self.answer(202, b"")

@@ -105,6 +105,12 @@ async fn answer(
     assert_eq!(method, Method::POST);
     let query = query.unwrap_or_default();
     let body = String::from_utf8(body.to_vec()).unwrap();
+    if headers["aeg-event-type"] == "SubscriptionValidation" {
+        let events: Value = serde_json::from_str(&body).unwrap();
+        let code = &events[0]["data"]["validationCode"];
+        let answer = serde_json::json!({ "validationResponse": code });
+        return answer.to_string().into_response();
+    }
     let stuck = endpoint
         .stuck
         .lock()
@@ -131,7 +137,7 @@ async fn answer(
 /// A running grid.
 pub(crate) struct Grid {
     pub(crate) address: String,
-    key: String,
+    pub(crate) key: String,
     pub(crate) client: reqwest::Client,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), DevError>>,
@@ -190,10 +196,18 @@ impl Grid {
         key: &str,
         body: String,
     ) -> (u16, Value) {
-        let request = self.client.post(format!(
-            "{}/api/events?api-version=2018-01-01",
-            self.address
-        ));
+        let url = format!("{}/api/events", self.address);
+        self.publish_to(&url, content_type, key, body).await
+    }
+
+    pub(crate) async fn publish_to(
+        &self,
+        url: &str,
+        content_type: &str,
+        key: &str,
+        body: String,
+    ) -> (u16, Value) {
+        let request = self.client.post(format!("{url}?api-version=2018-01-01"));
         let request = request
             .header("content-type", content_type)
             .header("aeg-sas-key", key);
@@ -700,7 +714,7 @@ async fn shown(grid: &Grid, name: &str, value: &str) -> (u16, Value) {
 }
 
 /// A SAS token as the JavaScript client makes it.
-fn sas(resource: &str, expiry: &str, key: &[u8]) -> String {
+pub(crate) fn sas(resource: &str, expiry: &str, key: &[u8]) -> String {
     use base64::{Engine as _, prelude::BASE64_STANDARD};
     let encoded =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();

@@ -319,7 +319,7 @@ async fn the_page_is_served_with_everything_it_names() {
     // Scripts that ask for nothing in particular still get the index.
     assert!(body(grid.get("/")).await["publish"].is_string());
     let setup = body(grid.get("/page/setup")).await;
-    assert_eq!(setup["functions"][0]["name"], "billing");
+    assert_eq!(setup["subscriptions"][0]["name"], "billing");
     assert_eq!(setup["samples"]["events"][0]["json"], ODD);
     grid.stop().await;
 }

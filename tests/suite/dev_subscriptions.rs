@@ -25,7 +25,7 @@ use crate::dev_grid::{Delivery, Endpoint, Grid, odd_event, options, until};
 const BATCH: &str = "application/cloudevents-batch+json";
 
 /// What a grid with these subscriptions is started with.
-fn with(folder: &Path, deliver_to: &str, subscriptions: &Value) -> GridOptions {
+pub(crate) fn with(folder: &Path, deliver_to: &str, subscriptions: &Value) -> GridOptions {
     let file = folder.join("subscriptions.json");
     std::fs::write(&file, subscriptions.to_string()).unwrap();
     let mut options = options(&folder.join("data"), deliver_to, 1_000.0);
@@ -33,14 +33,14 @@ fn with(folder: &Path, deliver_to: &str, subscriptions: &Value) -> GridOptions {
     options
 }
 
-async fn start(subscriptions: &Value) -> (TempDir, Arc<Endpoint>, Grid) {
+pub(crate) async fn start(subscriptions: &Value) -> (TempDir, Arc<Endpoint>, Grid) {
     let folder = tempfile::tempdir().unwrap();
     let (endpoint, address) = Endpoint::start().await;
     let grid = Grid::start_with(with(folder.path(), &address, subscriptions)).await;
     (folder, endpoint, grid)
 }
 
-fn to_function(name: &str, more: &Value) -> Value {
+pub(crate) fn to_function(name: &str, more: &Value) -> Value {
     let mut properties =
         json!({"resourceId": format!("/providers/Microsoft.Web/sites/app/functions/{name}")});
     properties
@@ -50,7 +50,7 @@ fn to_function(name: &str, more: &Value) -> Value {
     json!({"endpointType": "AzureFunction", "properties": properties})
 }
 
-fn dead_letters() -> Value {
+pub(crate) fn dead_letters() -> Value {
     json!({"endpointType": "StorageBlob", "properties": {"resourceId": "r", "blobContainerName": "c"}})
 }
 
@@ -555,6 +555,7 @@ fn module_template() -> Value {
                             "filter": nullable("object"),
                             "retryPolicy": nullable("object"),
                             "deadLetterDestination": nullable("object"),
+                            "expirationTimeUtc": nullable("string"),
                             "deliveryWithResourceIdentity": nullable("object"),
                         },
                         "resources": {"subscription": {
@@ -565,6 +566,7 @@ fn module_template() -> Value {
                                 "deliveryWithResourceIdentity": "[parameters('deliveryWithResourceIdentity')]",
                                 "destination": "[if(empty(parameters('deliveryWithResourceIdentity')), createObject('endpointType', 'AzureFunction', 'properties', createObject('resourceId', '/functions/billing')), null())]",
                                 "eventDeliverySchema": "CloudEventSchemaV1_0",
+                                "expirationTimeUtc": "[coalesce(parameters('expirationTimeUtc'), '')]",
                                 "filter": "[coalesce(parameters('filter'), createObject())]",
                                 "labels": "[coalesce(null(), createArray())]",
                                 "retryPolicy": "[parameters('retryPolicy')]",

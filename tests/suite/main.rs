@@ -28,6 +28,8 @@ mod dev_page;
 mod dev_secure_webhook;
 mod dev_subscriptions;
 mod dev_survives;
+mod dev_topics;
+mod dev_validation;
 mod doctor;
 mod infra;
 mod journeys;

@@ -1,4 +1,4 @@
-//! What the topic accepts: CloudEvents 1.0 in JSON, all events of a request or none.
+//! What a topic accepts: events of its schema in JSON, all events of a request or none.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use url::form_urlencoded;
 
+use super::{event_grid_event, schema::Schema, topics::Origin};
 use crate::dev::json::Json;
 
 /// The most bytes in one request, and hence in one event.
@@ -21,8 +22,9 @@ pub(super) const MAXIMUM_EVENTS: usize = 5_000;
 /// The only version of the publishing API for custom topics.
 const API_VERSION: &str = "2018-01-01";
 
-pub(super) const ONE_EVENT: &str = "application/cloudevents+json";
+const ONE_EVENT: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
+const EVENT_GRID: &str = "application/json";
 
 /// An event that the topic may accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub(super) struct AdmittedEvent {
     pub(super) source: String,
     pub(super) event_type: String,
     pub(super) subject: Option<String>,
-    /// The event byte for byte as it came.
+    /// A CloudEvent byte for byte as it came; an Event Grid event with what Event Grid adds to it.
     pub(super) text: Arc<str>,
 }
 
@@ -43,6 +45,10 @@ pub(super) enum Refusal {
          bG9jYWwtZGV2ZWxvcG1lbnQ=, or a bearer token from /msi/token"
     )]
     Unauthorized(&'static str),
+    #[error(
+        "the request is not authorized: the topic takes no keys (disableLocalAuth); send a bearer token from /msi/token"
+    )]
+    TokensOnly,
     #[error("the api-version must be {API_VERSION}, the only one for custom topics, it is {0}")]
     ApiVersion(String),
     #[error(
@@ -50,6 +56,10 @@ pub(super) enum Refusal {
          a custom topic does not accept the binary mode of CloudEvents"
     )]
     ContentType(String),
+    #[error(
+        "the content type must be {EVENT_GRID}, it is {0}; the topic takes an array of events in the Event Grid schema"
+    )]
+    EventGridContentType(String),
     #[error("the body is not {expected}: {problem}")]
     NotJson {
         expected: &'static str,
@@ -57,6 +67,14 @@ pub(super) enum Refusal {
     },
     #[error("event {position} is not a CloudEvent: {problem}")]
     NotCloudEvent { position: usize, problem: String },
+    /// In the words of the service.
+    #[error(
+        "This resource is configured for 'EventGridEvent' schema and requires '{name}' property to be set: event \
+         {position} has none"
+    )]
+    MissingMember { position: usize, name: &'static str },
+    #[error("event {position} is not an event in the Event Grid schema: {problem}")]
+    NotEventGridEvent { position: usize, problem: String },
     #[error("the request is larger than 1 MB (1048576 bytes): send fewer events at once")]
     TooLarge,
     #[error("the request has {0} events, more than 5000: send fewer at once")]
@@ -72,36 +90,46 @@ pub(super) enum Refusal {
     NotKept(String),
     #[error("there is nothing here: publish to /api/events")]
     NotFound,
+    #[error("there is no topic `{asked}`; there are {known}")]
+    UnknownTopic { asked: String, known: String },
 }
 
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) | Self::TokensOnly => StatusCode::UNAUTHORIZED,
             Self::ApiVersion(_)
             | Self::ContentType(_)
+            | Self::EventGridContentType(_)
             | Self::NotJson { .. }
             | Self::NotCloudEvent { .. }
+            | Self::MissingMember { .. }
+            | Self::NotEventGridEvent { .. }
             | Self::Incomplete(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge | Self::TooManyEvents(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::UnknownTopic { .. } => StatusCode::NOT_FOUND,
         }
     }
 
     fn codes(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Unauthorized(_) => ("Unauthorized", "InvalidCredential"),
+            Self::Unauthorized(_) | Self::TokensOnly => ("Unauthorized", "InvalidCredential"),
             Self::ApiVersion(_) => ("BadRequest", "InvalidApiVersion"),
-            Self::ContentType(_) => ("BadRequest", "InvalidContentType"),
-            Self::NotJson { .. } | Self::NotCloudEvent { .. } => ("BadRequest", "InputJsonInvalid"),
+            Self::ContentType(_) | Self::EventGridContentType(_) => {
+                ("BadRequest", "InvalidContentType")
+            }
+            Self::NotJson { .. }
+            | Self::NotCloudEvent { .. }
+            | Self::MissingMember { .. }
+            | Self::NotEventGridEvent { .. } => ("BadRequest", "InputJsonInvalid"),
             Self::Incomplete(_) => ("BadRequest", "IncompleteRequest"),
             Self::TooLarge => ("RequestEntityTooLarge", "RequestTooLarge"),
             Self::TooManyEvents(_) => ("RequestEntityTooLarge", "TooManyEvents"),
             Self::Throttled(_) => ("TooManyRequests", "TooManyRequests"),
             Self::NotKept(_) => ("InternalServerError", "NotAccepted"),
-            Self::NotFound => ("NotFound", "ResourceNotFound"),
+            Self::NotFound | Self::UnknownTopic { .. } => ("NotFound", "ResourceNotFound"),
         }
     }
 }
@@ -142,30 +170,65 @@ pub(super) fn check_api_version(query: Option<&str>) -> Result<(), Refusal> {
     }
 }
 
-/// Checks a request. Nothing is accepted unless every event is.
+/// Checks a request to a topic. Nothing is accepted unless every event is.
 pub(super) fn admit(
+    topic: Origin,
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Vec<AdmittedEvent>, Refusal> {
-    let events = match media_type(content_type).as_deref() {
-        Some(ONE_EVENT) => vec![parse::<&RawValue>(body, "one JSON object")?],
-        Some(BATCH) => parse::<Vec<&RawValue>>(body, "a JSON array")?,
-        _ => {
-            return Err(Refusal::ContentType(
-                content_type.unwrap_or("missing").to_owned(),
-            ));
+    let media_type = media_type(content_type);
+    let shown = || content_type.unwrap_or("missing").to_owned();
+    let events = match (topic.schema, media_type.as_deref()) {
+        (Schema::CloudEvents, Some(ONE_EVENT)) => {
+            vec![parse::<&RawValue>(body, "one JSON object")?]
         }
+        (Schema::CloudEvents, Some(BATCH)) | (Schema::EventGrid, Some(EVENT_GRID)) => {
+            parse::<Vec<&RawValue>>(body, "a JSON array")?
+        }
+        (Schema::CloudEvents, _) => return Err(Refusal::ContentType(shown())),
+        (Schema::EventGrid, _) => return Err(Refusal::EventGridContentType(shown())),
     };
     if events.len() > MAXIMUM_EVENTS {
         return Err(Refusal::TooManyEvents(events.len()));
     }
-    let admitted = events.into_iter().enumerate().map(|(index, event)| {
-        admit_event(event).map_err(|problem| Refusal::NotCloudEvent {
-            position: index + 1,
-            problem,
+    let topic_id = topic.id();
+    let admitted = events.into_iter().zip(1..);
+    admitted
+        .map(|(event, position)| match topic.schema {
+            Schema::CloudEvents => {
+                admit_event(event).map_err(|problem| Refusal::NotCloudEvent { position, problem })
+            }
+            Schema::EventGrid => {
+                event_grid_event::admit(event.get(), &topic_id).map_err(|unfit| unfit.at(position))
+            }
         })
-    });
-    admitted.collect()
+        .collect()
+}
+
+/// Checks one event that was accepted before.
+pub(super) fn admit_again(topic: Origin, text: &str) -> Result<Vec<AdmittedEvent>, Refusal> {
+    match topic.schema {
+        Schema::CloudEvents => admit(topic, Some(ONE_EVENT), text.as_bytes()),
+        Schema::EventGrid => admit(topic, Some(EVENT_GRID), format!("[{text}]").as_bytes()),
+    }
+}
+
+/// Why an event in the Event Grid schema is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// This member is missing.
+    Missing(&'static str),
+    /// Something else is wrong.
+    Wrong(String),
+}
+
+impl Unfit {
+    fn at(self, position: usize) -> Refusal {
+        match self {
+            Self::Missing(name) => Refusal::MissingMember { position, name },
+            Self::Wrong(problem) => Refusal::NotEventGridEvent { position, problem },
+        }
+    }
 }
 
 /// The media type in lower case and without its parameters.
@@ -214,7 +277,7 @@ fn admit_event(event: &RawValue) -> Result<AdmittedEvent, String> {
 }
 
 /// CloudEvents strings have no control characters (specification, "Type System"); a terminal would obey them.
-fn printable(name: &str, text: &str) -> Result<(), String> {
+pub(super) fn printable(name: &str, text: &str) -> Result<(), String> {
     if text.chars().any(char::is_control) {
         return Err(format!("`{name}` has control characters"));
     }
@@ -236,6 +299,10 @@ mod tests {
 
     const EVENT: &str =
         r#"{"specversion":"1.0","id":"e-1","source":"/sales/orders","type":"Sales.OrderPlaced"}"#;
+
+    fn admit(content_type: Option<&str>, body: &[u8]) -> Result<Vec<AdmittedEvent>, Refusal> {
+        super::admit(Origin::DEFAULT, content_type, body)
+    }
 
     fn refusal(content_type: &str, body: &str) -> String {
         admit(Some(content_type), body.as_bytes())

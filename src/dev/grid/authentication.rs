@@ -46,7 +46,8 @@ impl Gate {
         self.issuer.issue_with(&webhook.application, more, now)
     }
 
-    /// Checks what a request shows. Event Grid looks for a key or a SAS token before it looks for a bearer token.
+    /// Checks what a request to a topic shows; `tokens_only` if the topic takes no keys. Event Grid looks for a key or a SAS
+    /// token before it looks for a bearer token.
     ///
     /// # Errors
     /// What is wrong with it, or that there is nothing, without repeating it.
@@ -54,6 +55,7 @@ impl Gate {
         &self,
         headers: &HeaderMap,
         uri: &Uri,
+        tokens_only: bool,
         now: DateTime<Utc>,
     ) -> Result<(), Refusal> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -64,7 +66,14 @@ impl Gate {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '));
         let sas = |token: &str| sas::verify(token, &address(headers, uri), now);
-        if let Some(key) = header("aeg-sas-key").or(in_query.as_ref().map(|(_, key)| key.as_ref()))
+        let bearer = |scheme: &str| scheme.eq_ignore_ascii_case("Bearer");
+        if tokens_only && !authorization.is_some_and(|(scheme, _)| bearer(scheme)) {
+            return Err(Refusal::TokensOnly);
+        }
+        if tokens_only && let Some((_, token)) = authorization {
+            self.issuer.verify(token, AUDIENCE, now)
+        } else if let Some(key) =
+            header("aeg-sas-key").or(in_query.as_ref().map(|(_, key)| key.as_ref()))
         {
             access_key::verify(key)
         } else if let Some(token) = header("aeg-sas-token") {
@@ -74,9 +83,7 @@ impl Gate {
                 Some((scheme, token)) if scheme.eq_ignore_ascii_case("SharedAccessSignature") => {
                     sas(token)
                 }
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => {
-                    self.issuer.verify(token, AUDIENCE, now)
-                }
+                Some((scheme, token)) if bearer(scheme) => self.issuer.verify(token, AUDIENCE, now),
                 _ => Err("there is none"),
             }
         }

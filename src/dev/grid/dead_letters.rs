@@ -1,7 +1,8 @@
 //! Dead letters, kept as files in the layout that Event Grid uses in a blob container.
 //!
 //! `<SUBSCRIPTION>/<YYYY>/<M>/<D>/<H>/<guid>.json`, UTC and without padding, each an array of one event with five members
-//! added that say why it was given up.
+//! added that say why it was given up. Their names are in lower case in a CloudEvent, whose extensions have no capitals, and in
+//! camel case in an Event Grid event.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
+use super::schema::Schema;
 use crate::dev::ambient::timestamp;
 
 /// How many levels of folders lie above a file.
@@ -23,12 +25,13 @@ const DEPTH: usize = 5;
 
 /// The members that a letter adds to its event.
 const ADDED: [&str; 5] = [
-    "deadletterreason",
-    "deliveryattempts",
-    "lastdeliveryoutcome",
-    "publishtime",
-    "lastdeliveryattempttime",
+    "deadLetterReason",
+    "deliveryAttempts",
+    "lastDeliveryOutcome",
+    "publishTime",
+    "lastDeliveryAttemptTime",
 ];
+const PUBLISH_TIME: &str = "publishTime";
 
 /// An event that was given up.
 #[derive(Debug, Clone)]
@@ -42,6 +45,8 @@ pub(super) struct DeadLetter {
     pub(super) last_outcome: &'static str,
     pub(super) accepted_at: DateTime<Utc>,
     pub(super) last_attempt_at: DateTime<Utc>,
+    /// That of the event as it was published (inferred: Azure does not say which it is where a subscription has another one).
+    pub(super) schema: Schema,
 }
 
 impl DeadLetter {
@@ -72,7 +77,11 @@ impl DeadLetter {
             to_raw_value(&timestamp(self.accepted_at))?,
             to_raw_value(&timestamp(self.last_attempt_at))?,
         ];
-        members.extend(ADDED.map(str::to_owned).into_iter().zip(values));
+        let names = ADDED.map(|name| match self.schema {
+            Schema::CloudEvents => name.to_ascii_lowercase(),
+            Schema::EventGrid => name.to_owned(),
+        });
+        members.extend(names.into_iter().zip(values));
         Ok(serde_json::to_vec(&[members])?)
     }
 }
@@ -177,9 +186,11 @@ impl DeadLetters {
             content => content?,
         };
         let [mut members]: [BTreeMap<String, Box<RawValue>>; 1] = serde_json::from_str(&content)?;
-        let accepted_at = members.get("publishtime").map_or("null", |time| time.get());
+        let added = |name: &str, added: &str| name.eq_ignore_ascii_case(added);
+        let accepted_at = members.iter().find(|(name, _)| added(name, PUBLISH_TIME));
+        let accepted_at = accepted_at.map_or("null", |(_, time)| time.get());
         let accepted_at = serde_json::from_str(accepted_at)?;
-        members.retain(|name, _| !ADDED.contains(&name.as_str()));
+        members.retain(|name, _| !ADDED.iter().any(|one| added(name, one)));
         Ok(Some(OpenedLetter {
             subscription: subscription.to_string_lossy().into_owned(),
             accepted_at,
@@ -231,6 +242,7 @@ mod tests {
             last_outcome: "Busy",
             accepted_at: "2026-03-04T05:06:07Z".parse().unwrap(),
             last_attempt_at: "2026-03-04T06:00:00Z".parse().unwrap(),
+            schema: Schema::CloudEvents,
         }
     }
 

@@ -7,6 +7,7 @@ mod late_answer;
 mod probation;
 mod request;
 mod standing;
+mod validation;
 
 use std::{sync::Arc, time::Duration};
 
@@ -472,6 +473,7 @@ impl Delivery {
             last_outcome: last.outcome.name(),
             accepted_at: due.accepted_at,
             last_attempt_at: last.at,
+            schema: self.subscription.topic.schema,
         };
         let dead_letters = self.means.dead_letters.clone();
         let kept = tokio::task::spawn_blocking(move || dead_letters.keep(&letter)).await;

@@ -4,7 +4,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::filters::Key;
+use super::{filters::Key, schema::Schema};
 
 /// The most properties of a subscription.
 const MOST: usize = 10;
@@ -58,8 +58,8 @@ impl DeliveryProperties {
         self.fixed.contains_key(name) || self.by_event.iter().any(|(by_event, _)| by_event == name)
     }
 
-    /// Fails with what Event Grid would not take. No message holds a value: it may be secret.
-    pub(super) fn new(written: Vec<WrittenProperty>) -> Result<Self, String> {
+    /// Fails with what Event Grid would not take at a topic of this schema. No message holds a value: it may be secret.
+    pub(super) fn new(written: Vec<WrittenProperty>, schema: Schema) -> Result<Self, String> {
         if written.len() > MOST {
             return Err(format!(
                 "deliveryAttributeMappings has {} headers, Event Grid allows {MOST}",
@@ -85,7 +85,9 @@ impl DeliveryProperties {
                     properties.fixed.insert(name, value);
                 }
                 (Kind::Dynamic, None, Some(field)) => {
-                    properties.by_event.push((name, Key::parse(field)?));
+                    properties
+                        .by_event
+                        .push((name, Key::parse(field)?.of(schema)?));
                 }
                 (kind, ..) => {
                     return Err(format!(
@@ -155,7 +157,7 @@ mod tests {
     fn read(written: Value) -> Result<DeliveryProperties, String> {
         let written = serde_json::from_value(written)
             .map_err(|error: serde_json::Error| error.to_string())?;
-        DeliveryProperties::new(written)
+        DeliveryProperties::new(written, Schema::CloudEvents)
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use self::advanced::AdvancedFilter;
 pub(super) use self::key::Key;
+use super::schema::Schema;
 
 /// How many advanced filters a subscription may have, and how many values in all of them together.
 const MOST: usize = 25;
@@ -40,8 +41,13 @@ impl Filter {
         }
     }
 
-    /// Fails, in words that complete "the filter …", when Event Grid would not take the filter.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Fails, in words that complete "the filter …", when Event Grid would not take the filter at a topic of this schema.
+    pub(super) fn check(&mut self, schema: Schema) -> Result<(), String> {
+        for filter in self.advanced_filters.iter_mut().flatten() {
+            filter
+                .fit(schema)
+                .map_err(|problem| format!("has a key that does not fit: {problem}"))?;
+        }
         let filters = self.advanced();
         if filters.len() > MOST {
             return Err(format!(
@@ -228,14 +234,16 @@ mod tests {
         let filters = |count: usize, values: usize| {
             let one =
                 json!({"operatorType": "NumberIn", "key": "data.n", "values": vec![1; values]});
-            filter(json!({"advancedFilters": vec![one; count]})).check()
+            filter(json!({"advancedFilters": vec![one; count]})).check(Schema::CloudEvents)
         };
         assert_eq!(filters(1, 25), Ok(()));
         assert_eq!(filters(25, 1), Ok(()));
         assert!(filters(1, 26).unwrap_err().contains("26 values"));
         assert!(filters(13, 2).unwrap_err().contains("26 values"));
         let one = json!({"operatorType": "IsNotNull", "key": "data.n"});
-        let many = |count| filter(json!({"advancedFilters": vec![one.clone(); count]})).check();
+        let many = |count| {
+            filter(json!({"advancedFilters": vec![one.clone(); count]})).check(Schema::CloudEvents)
+        };
         assert_eq!(many(25), Ok(()));
         assert!(many(26).unwrap_err().contains("26 advanced filters"));
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     Topic,
-    admission::{ONE_EVENT, Refusal, admit},
+    admission::{Refusal, admit_again},
     dead_letters::OpenedLetter,
 };
 use crate::dev::{body, json::Json};
@@ -90,9 +90,10 @@ impl Topic {
             .find(|function| function.to_uppercase() == letter.subscription)
             .ok_or_else(|| Unplayable::NoFunction(letter.subscription.clone()))?;
         let text = self.text_of(&letter, function).await?;
-        let events = admit(Some(ONE_EVENT), text.as_bytes())?;
+        let topic = self.topic_of(function);
+        let events = admit_again(topic, &text)?;
         let routed = events.into_iter().map(|event| (event, vec![function]));
-        self.keep_and_deliver(routed.collect()).await?;
+        self.keep_and_deliver(topic, routed.collect()).await?;
         let removed = tokio::task::spawn_blocking(move || letter.remove()).await;
         removed.map_err(io::Error::other)??;
         Ok(function)

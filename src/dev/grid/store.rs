@@ -40,6 +40,11 @@ const SCHEMA: &str = "
         moment integer
     );
     create index if not exists event_by_subject on event (subject, number);
+    create table if not exists origin (
+        event integer primary key references event (number) on delete cascade,
+        topic text not null,
+        schema text not null
+    );
     create table if not exists delivery (
         event integer not null references event (number) on delete cascade,
         subscription text not null,
@@ -138,6 +143,7 @@ mod tests {
         clock::{Clock, Moment},
         retry::Outcome,
         speed::Speed,
+        topics::Origin,
     };
 
     fn event(id: &str) -> AdmittedEvent {
@@ -154,13 +160,19 @@ mod tests {
         time(milliseconds)
     }
 
+    fn there(names: &[&'static str]) -> Vec<(&'static str, Origin)> {
+        names.iter().map(|name| (*name, Origin::DEFAULT)).collect()
+    }
+
     async fn accept(store: &GridStore, ids: &[&str]) -> Vec<i64> {
         let events = ids
             .iter()
             .map(|id| (event(id), vec!["billing", "orders"]))
             .collect();
         let moment = Moment::numbered(1_000);
-        let accepted = store.accept(Arc::new(events), at(1_000), moment).await;
+        let accepted = store
+            .accept(Origin::DEFAULT, Arc::new(events), at(1_000), moment)
+            .await;
         accepted.unwrap()
     }
 
@@ -207,7 +219,7 @@ mod tests {
             5_000,
             "what is known to have happened"
         );
-        let pending = store.take_up(vec!["billing", "orders"]).await.unwrap();
+        let pending = store.take_up(there(&["billing", "orders"])).await.unwrap();
         let seen: Vec<_> = pending
             .iter()
             .map(|delivery| {
@@ -267,7 +279,7 @@ mod tests {
         drop(older);
         let store = GridStore::open(&file).unwrap();
         assert_eq!(store.kept_clock(), None);
-        let pending = store.take_up(vec!["billing", "orders"]).await.unwrap();
+        let pending = store.take_up(there(&["billing", "orders"])).await.unwrap();
         let seen = pending.iter().map(|delivery| {
             let last = delivery.last.as_ref().unwrap();
             let moments = (delivery.accepted.number(), delivery.next_at.number());
@@ -290,7 +302,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = GridStore::open(&folder.path().join("grid.db")).unwrap();
         accept(&store, &["a"]).await;
-        assert_eq!(store.take_up(vec!["orders"]).await.unwrap().len(), 1);
+        assert_eq!(store.take_up(there(&["orders"])).await.unwrap().len(), 1);
         assert_eq!(pending(&store).await, 1);
     }
 
@@ -340,7 +352,9 @@ mod tests {
         let quiet =
             |count: usize| Arc::new((0..count).map(|_| (event("x"), vec![])).collect::<Vec<_>>());
         let accept = async |events| {
-            let accepted = store.accept(events, at(0), Moment::numbered(0)).await;
+            let accepted = store
+                .accept(Origin::DEFAULT, events, at(0), Moment::numbered(0))
+                .await;
             accepted.unwrap()
         };
         accept(quiet(10_499)).await;

@@ -68,6 +68,9 @@ export async function ask(path, options = {}) {
 
 export const shortName = (type) => type.replace(/^Sales\./, "");
 
+/** The type of an event in either schema. */
+export const typeOf = (event) => String(event.type ?? event.eventType ?? "");
+
 export const orderOf = (subject) => (subject?.startsWith("orders/") ? subject.slice("orders/".length) : null);
 
 /** The time of day with milliseconds, of a date or what Date can read. */

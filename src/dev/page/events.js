@@ -1,6 +1,6 @@
 // The list of events, and the inspector of one.
 
-import { ask, atMostEvery, byId, make, moveByArrows, orderOf, setText, showRows, shortName, span, tell, timeOfDay } from "./dom.js";
+import { ask, atMostEvery, byId, make, moveByArrows, orderOf, setText, showRows, shortName, span, tell, timeOfDay, typeOf } from "./dom.js";
 
 const KEPT = 500;
 const SHOWN = 60;
@@ -62,7 +62,7 @@ export class Events {
         if (again) waiting.push([one.function, number]);
         return [one.function, again ? "waiting" : one.state];
       }));
-      this.#events.set(number, { number, type: event.type, subject: event.subject, at: acceptedAt, states });
+      this.#events.set(number, { number, type: typeOf(event), subject: event.subject, at: acceptedAt, states });
     }
     // What was reported while the answer was on its way.
     for (const [number, event] of newer) this.#events.set(number, event);
@@ -146,15 +146,19 @@ export class Events {
     }
   }
 
-  #open({ number, acceptedAt, event, deliveries }) {
-    const json = JSON.stringify(event);
-    setText(byId("inspector-title"), shortName(event.type));
-    setText(byId("inspector-about"), `event ${number}, accepted at ${timeOfDay(acceptedAt)}, subject ${event.subject ?? "–"}`);
+  #open({ number, acceptedAt, topic, event, deliveries }) {
+    const { topics, key } = this.#setup;
+    const { inputSchema, addresses } = topics.find(({ name }) => name === topic) ?? topics[0];
+    const ofEventGrid = inputSchema === "EventGridSchema";
+    const contentType = ofEventGrid ? "application/json" : "application/cloudevents+json";
+    const json = JSON.stringify(ofEventGrid ? [event] : event);
+    setText(byId("inspector-title"), shortName(typeOf(event)));
+    setText(byId("inspector-about"), `event ${number}, accepted${topics.length > 1 ? ` by the topic ${topic}` : ""} at ${timeOfDay(acceptedAt)}, subject ${event.subject ?? "–"}`);
     byId("inspector-deliveries").replaceChildren(...deliveryLines(deliveries));
     setText(byId("inspector-json"), JSON.stringify(event, null, 2));
     setText(byId("inspector-curl"),
-      `curl -i '${this.#setup.topic}?api-version=2018-01-01' -H 'aeg-sas-key: ${this.#setup.key}' ` +
-      `-H 'content-type: application/cloudevents+json' --data-binary '${json.replaceAll("'", "'\\''")}'`);
+      `curl -i '${addresses[0]}?api-version=2018-01-01' -H 'aeg-sas-key: ${key}' ` +
+      `-H 'content-type: ${contentType}' --data-binary '${json.replaceAll("'", "'\\''")}'`);
     byId("inspector").showModal();
   }
 

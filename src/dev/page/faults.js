@@ -21,7 +21,7 @@ export class Faults {
 
   constructor(setup) {
     byId("fault-kind").append(...[...KINDS].map(([value, textContent]) => make("option", { value, textContent })));
-    byId("fault-function").append(...setup.functions.map(({ name }) => make("option", { value: name, textContent: name })));
+    byId("fault-function").append(...setup.subscriptions.map(({ name }) => make("option", { value: name, textContent: name })));
     byId("faults").addEventListener("click", () => byId("injector").showModal());
     byId("fault-form").addEventListener("submit", (event) => {
       event.preventDefault();

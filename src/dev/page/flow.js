@@ -1,4 +1,4 @@
-// The graph: the topic, the functions, and what moves between them.
+// The graph: the topics, who takes their events (functions, unless told otherwise), and what moves between them.
 
 import { byId, make, setText, shortName, span } from "./dom.js";
 
@@ -37,23 +37,29 @@ const median = (numbers) => [...numbers].sort((one, other) => one - other)[numbe
 export class Flow {
   #functions = new Map();
   #publishers = new Map();
+  #topics = new Map();
   #rate = new Rate();
   #total = 0;
   #dots = [];
   #moving = false;
 
   constructor(setup) {
-    const names = new Set(setup.functions.map((one) => one.name));
+    const names = new Set(setup.subscriptions.map((one) => one.name));
     for (const sample of setup.samples.events) {
       const service = JSON.parse(sample.json).source?.split("/").pop();
       if (names.has(service)) this.#publishers.set(sample.type, service);
     }
-    for (const { name, eventTypes } of setup.functions) this.#add(name, eventTypes);
+    const several = setup.topics.length > 1;
+    for (const { name, topic, eventTypes } of setup.subscriptions) {
+      const types = eventTypes ? eventTypes.map(shortName).join(", ") : "every event";
+      this.#add(name, several ? `takes ${types} from ${topic}` : `takes ${types}`);
+    }
+    if (several) this.#addTopics(setup.topics);
     new ResizeObserver(() => this.#drawEdges()).observe(byId("graph"));
     setInterval(() => this.#showNumbers(), 500);
   }
 
-  #add(name, eventTypes) {
+  #add(name, takes) {
     const measure = (label) => {
       const value = make("output", { textContent: "–" });
       return [make("p", { className: "measure" }, value, make("span", { textContent: label })), value];
@@ -62,10 +68,9 @@ export class Flow {
     const [timeBox, time] = measure("median time");
     const [retryBox, retries] = measure("retries");
     const [letterBox, letters] = measure("dead letters");
-    const types = eventTypes.map(shortName).join(", ");
     const node = make("li", { className: "node" },
       make("h3", { textContent: name }), rateBox, timeBox, retryBox, letterBox,
-      make("p", { className: "takes", textContent: `takes ${types}` }));
+      make("p", { className: "takes", textContent: takes }));
     byId("functions").append(node);
     const edge = () => byId("edges").appendChild(document.createElementNS(SVG, "path"));
     this.#functions.set(name, {
@@ -73,6 +78,16 @@ export class Flow {
       there: edge(), back: edge(), lastDot: { there: 0, back: 0 },
       taken: new Rate(), latencies: [], retried: 0, waiting: new Set(), letterCount: 0,
     });
+  }
+
+  #addTopics(topics) {
+    setText(byId("topic-title"), "Topics");
+    for (const { name, addresses } of topics) {
+      const seen = make("output", { textContent: 0 });
+      byId("topics").append(make("li", { title: addresses.join(" ") }, make("strong", { textContent: name }), " ", seen, " seen"));
+      this.#topics.set(name, { seen, count: 0 });
+    }
+    byId("topics").hidden = false;
   }
 
   /** What is known of dead letters: how many there are for each function, by its name in capitals. */
@@ -93,6 +108,7 @@ export class Flow {
       case "accepted":
         this.#rate.add();
         this.#total += 1;
+        if (this.#topics.has(report.topic)) this.#topics.get(report.topic).count += 1;
         this.#dot(this.#publishers.get(report.type), "back");
         for (const name of report.functions) this.#dot(name, "there");
         this.#light(byId("topic"));
@@ -119,6 +135,7 @@ export class Flow {
   #showNumbers() {
     setText(byId("topic-rate"), shownRate(this.#rate.get()));
     setText(byId("topic-total"), this.#total);
+    for (const { seen, count } of this.#topics.values()) setText(seen, count);
     for (const one of this.#functions.values()) {
       setText(one.rate, shownRate(one.taken.get()));
       setText(one.time, one.latencies.length ? span(median(one.latencies)) : "–");

@@ -1,6 +1,6 @@
 // Dead letters, and replaying them.
 
-import { ask, atMostEvery, byId, make, moveByArrows, orderOf, setText, showRows, shortName, tell, timeOfDay } from "./dom.js";
+import { ask, atMostEvery, byId, make, moveByArrows, orderOf, setText, showRows, shortName, tell, timeOfDay, typeOf } from "./dom.js";
 
 const LISTED = 100;
 
@@ -33,10 +33,13 @@ export class Letters {
   }
 
   #row({ path, events: [event] }) {
-    const name = `${shortName(event.type ?? "")} for ${path.split("/")[0].toLowerCase()}`;
+    const name = `${shortName(typeOf(event))} for ${path.split("/")[0].toLowerCase()}`;
     const button = make("button", { type: "button", textContent: "Replay", "aria-label": `Replay ${name}` });
     button.addEventListener("click", () => this.#replay(path, name, button));
-    const attempts = event.deliveryattempts === 1 ? "1 attempt" : `${event.deliveryattempts} attempts`;
+    // What a letter adds is in camel case in an Event Grid event, and in lower case in a CloudEvent.
+    const added = (name) => event[name] ?? event[name.toLowerCase()];
+    const count = added("deliveryAttempts");
+    const attempts = count === 1 ? "1 attempt" : `${count} attempts`;
     const json = make("pre", { tabIndex: 0, textContent: JSON.stringify(event, null, 2) });
     return make("li", {},
       make("div", { className: "letter" },
@@ -44,7 +47,7 @@ export class Letters {
         make("span", { className: "id", textContent: (orderOf(event.subject) ?? event.subject ?? "").slice(-8) }),
         button,
         make("p", { className: "small", textContent:
-          `${event.deadletterreason} after ${attempts}, last ${event.lastdeliveryoutcome} at ${timeOfDay(event.lastdeliveryattempttime)}` }),
+          `${added("deadLetterReason")} after ${attempts}, last ${added("lastDeliveryOutcome")} at ${timeOfDay(added("lastDeliveryAttemptTime"))}` }),
         make("details", { className: "small" }, make("summary", { textContent: "JSON" }), json)));
   }
 

@@ -1,6 +1,6 @@
 // The list of orders, and the timeline of one.
 
-import { ask, atMostEvery, byId, make, moveByArrows, orderOf, setText, showRows, shortName, span, tell, timeOfDay } from "./dom.js";
+import { ask, atMostEvery, byId, make, moveByArrows, orderOf, setText, showRows, shortName, span, tell, timeOfDay, typeOf } from "./dom.js";
 import { deliveryLines } from "./events.js";
 
 const LISTED = 30;
@@ -131,7 +131,7 @@ export class Orders {
     const notes = new Map(history.map((note) => [note.id, note]));
     const entries = new Map();
     for (const { number, acceptedAt, event, deliveries } of events) {
-      const entry = entries.get(event.id) ?? { number, time: acceptedAt, name: shortName(event.type), deliveries: [], times: 0 };
+      const entry = entries.get(event.id) ?? { number, time: acceptedAt, name: shortName(typeOf(event)), deliveries: [], times: 0 };
       entry.times += 1;
       entry.deliveries.push(...deliveries);
       entries.set(event.id, entry);

@@ -109,7 +109,9 @@ fn shown(report: &EventReport) -> Value {
         "subject": report.label.subject(),
     });
     let what = match &report.what {
-        Happening::Accepted { takers } => json!({"what": "accepted", "functions": takers}),
+        Happening::Accepted { topic, takers } => {
+            json!({"what": "accepted", "topic": topic, "functions": takers})
+        }
         Happening::NotTaken => json!({"what": "notTaken"}),
         Happening::Taken {
             by,

@@ -1,4 +1,5 @@
-//! The handshake before the first delivery, as the webhook specification of CloudEvents has it.
+//! The handshake before the first delivery, as the webhook specification of CloudEvents has it. That of the Event Grid schema is
+//! in [`validation`](super::validation).
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use super::Delivery;
 use crate::dev::{
     ambient::{now, random_id},
     client::describe,
-    grid::subscriptions::Destination,
+    grid::{schema::Schema, subscriptions::Destination},
 };
 
 /// Who Event Grid says it is in the handshake.
@@ -56,6 +57,11 @@ impl Callback {
         &self.id
     }
 
+    /// From now on consent may come by this way: the endpoint has answered. Or, no more.
+    pub(super) fn await_consent(&self, awaited: bool) {
+        self.awaited.store(awaited, Ordering::Relaxed);
+    }
+
     /// Takes the consent. False if the endpoint has not answered the first request yet: it must do that before.
     pub(in super::super) fn consent(&self) -> bool {
         let awaited = self.awaited.load(Ordering::Relaxed);
@@ -75,7 +81,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// So many requests a minute, or as many as there are.
-    fn new(per_minute: Option<u32>) -> Self {
+    pub(super) fn new(per_minute: Option<u32>) -> Self {
         let minute = Duration::from_secs(60);
         Self {
             every: per_minute.and_then(|rate| minute.checked_div(rate)),
@@ -99,9 +105,13 @@ impl Delivery {
     pub(super) async fn consent(&self) -> Pace {
         let mut asked = 0;
         loop {
-            let refusal = match self.ask().await {
+            let asked_for = match self.subscription.schema {
+                Schema::CloudEvents => self.ask().await,
+                Schema::EventGrid => self.ask_for_validation().await,
+            };
+            let (refusal, ask_again) = match asked_for {
                 Ok(pace) => return pace,
-                Err(refusal) => refusal,
+                Err(NoConsent { refusal, ask_again }) => (refusal, ask_again),
             };
             asked += 1;
             if asked == ASKED_IN_VAIN {
@@ -112,14 +122,14 @@ impl Delivery {
                 ));
             }
             tokio::select! {
-                () = sleep(ASK_AGAIN) => {}
+                () = sleep(ask_again) => {}
                 () = self.callback.given.notified() => return Pace::new(None),
             }
         }
     }
 
     /// The endpoint without what may be a key: functions are named by a parameter, keys stand there too.
-    fn shown_endpoint(&self) -> String {
+    pub(super) fn shown_endpoint(&self) -> String {
         let mut shown = self.endpoint.clone();
         if let Destination::Webhook(_) = self.subscription.destination {
             shown.set_query(None);
@@ -136,16 +146,27 @@ impl Delivery {
         }
     }
 
+    /// Where the endpoint may consent later.
+    pub(super) fn callback_address(&self) -> String {
+        format!("{}/consent/{}", self.means.grid_address, self.callback.id)
+    }
+
+    async fn ask(&self) -> Result<Pace, NoConsent> {
+        self.ask_by_options().await.map_err(|refusal| NoConsent {
+            refusal,
+            ask_again: ASK_AGAIN,
+        })
+    }
+
     /// Headers give consent, the status does not matter.
-    async fn ask(&self) -> Result<Pace, String> {
+    async fn ask_by_options(&self) -> Result<Pace, String> {
         let request = self
             .means
             .client
             .request(Method::OPTIONS, self.endpoint.clone());
-        let callback = format!("{}/consent/{}", self.means.grid_address, self.callback.id);
         let request = request
             .header("WebHook-Request-Origin", ORIGIN)
-            .header("WebHook-Request-Callback", callback)
+            .header("WebHook-Request-Callback", self.callback_address())
             .header("WebHook-Request-Rate", RATE)
             .timeout(self.means.patience.answer);
         let answer = self
@@ -153,7 +174,7 @@ impl Delivery {
             .send()
             .await
             .map_err(|error| describe(&error))?;
-        self.callback.awaited.store(true, Ordering::Relaxed);
+        self.callback.await_consent(true);
         consented(&answer)?;
         match header(answer.headers(), "WebHook-Allowed-Rate") {
             // The specification wants the header; many endpoints leave it out, and Event Grid delivers to them.
@@ -166,6 +187,13 @@ impl Delivery {
             },
         }
     }
+}
+
+/// What came instead of consent, and when to ask again.
+#[derive(Debug)]
+pub(super) struct NoConsent {
+    pub(super) refusal: String,
+    pub(super) ask_again: Duration,
 }
 
 fn consented(answer: &Response) -> Result<(), String> {

@@ -173,7 +173,9 @@ mod tests {
                 throttle: false,
                 patience,
             };
-            let grid = Grid::open(listener, &data, setup, Terminal::start(true)).unwrap();
+            let grid = Grid::open(listener, &data, setup, Terminal::start(true))
+                .await
+                .unwrap();
             let address = grid.address().unwrap();
             let (stopper, stop) = stop::channel();
             tokio::spawn(async move { grid.run(&deliver_to, stop.clone(), stop).await });

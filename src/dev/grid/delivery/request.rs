@@ -1,21 +1,22 @@
 //! One request to the endpoint, as Event Grid makes it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+
 use tokio::time::timeout;
 
 use super::{Delivery, Due, late_answer::PendingAnswer};
 use crate::dev::{
     client::describe,
-    grid::{retry::Outcome, subscriptions::Destination},
+    grid::{event_grid_event, retry::Outcome, schema::Schema, subscriptions::Destination},
 };
 
 /// How much of an answer's text is shown.
 const SHOWN_TEXT: usize = 300;
 
 /// An event and its text, byte for byte as it was accepted.
-pub(super) type Loaded = (Due, std::sync::Arc<str>);
+pub(super) type Loaded = (Due, Arc<str>);
 
 /// How a request ended.
 pub(super) struct Answer {
@@ -84,16 +85,8 @@ impl Delivery {
     /// Posts the events.
     async fn post(&self, events: &[Loaded]) -> Answer {
         let patience = self.means.patience;
-        let texts = events.iter().map(|(_, text)| &**text);
-        let (content_type, body) = if self.subscription.batching.is_some() {
-            let texts: Vec<_> = texts.clone().collect();
-            let body = format!("[{}]", texts.join(","));
-            ("application/cloudevents-batch+json; charset=utf-8", body)
-        } else {
-            let body = texts.clone().collect();
-            ("application/cloudevents+json; charset=utf-8", body)
-        };
-        let first = texts.clone().next().unwrap_or_default();
+        let first = events.first().map_or("", |(_, text)| &**text);
+        let (headers, body) = self.written(events);
         let count = events.iter().map(|(due, _)| due.attempt).max();
         let request = self
             .means
@@ -106,8 +99,7 @@ impl Delivery {
                 self.subscription.name.to_uppercase(),
             )
             .header("aeg-delivery-count", count.unwrap_or(1))
-            .header("aeg-metadata-version", "1.0")
-            .header(CONTENT_TYPE, content_type)
+            .headers(headers)
             .timeout(patience.late_answer)
             .body(body);
         let mut sent: PendingAnswer = Box::pin(self.with_token(request).send());
@@ -140,6 +132,52 @@ impl Delivery {
             }
             Err(error) => Answer::new(Outcome::Unreachable, describe(&error)),
         }
+    }
+
+    /// The events in the subscription's schema, and the headers that tell what they are.
+    fn written(&self, events: &[Loaded]) -> (HeaderMap, String) {
+        let subscription = &self.subscription;
+        let texts =
+            events.iter().map(
+                |(_, text)| match (subscription.topic.schema, subscription.schema) {
+                    (Schema::EventGrid, Schema::CloudEvents) => {
+                        event_grid_event::to_cloud_event(text)
+                    }
+                    _ => Arc::clone(text),
+                },
+            );
+        let texts: Vec<_> = texts.collect();
+        let array = || format!("[{}]", texts.join(","));
+        let mut headers = HeaderMap::new();
+        let (content_type, metadata_version, body) = match subscription.schema {
+            Schema::CloudEvents if subscription.batching.is_some() => (
+                "application/cloudevents-batch+json; charset=utf-8",
+                "1.0",
+                array(),
+            ),
+            Schema::CloudEvents => (
+                "application/cloudevents+json; charset=utf-8",
+                "1.0",
+                texts.concat(),
+            ),
+            Schema::EventGrid => {
+                // That of the first event, where a request has several (inferred).
+                let first = texts.first().map_or("", |text| text);
+                let version = event_grid_event::data_version(first);
+                if let Ok(version) = HeaderValue::from_bytes(version.as_bytes()) {
+                    headers.insert("aeg-data-version", version);
+                }
+                (
+                    "application/json; charset=utf-8",
+                    event_grid_event::METADATA_VERSION,
+                    array(),
+                )
+            }
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let metadata_version = HeaderValue::from_static(metadata_version);
+        headers.insert("aeg-metadata-version", metadata_version);
+        (headers, body)
     }
 
     /// The function behind the endpoint, as far as it is known.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Key;
+use crate::dev::grid::schema::Schema;
 
 /// The most characters in one string.
 const LONGEST: usize = 512;
@@ -19,6 +20,12 @@ pub(super) struct AdvancedFilter {
 }
 
 impl AdvancedFilter {
+    /// Makes its key one of events in this schema, or says why it is none.
+    pub(super) fn fit(&mut self, schema: Schema) -> Result<(), String> {
+        self.key = self.key.clone().of(schema)?;
+        Ok(())
+    }
+
     /// How many values it compares with.
     pub(super) fn values(&self) -> usize {
         match &self.rule {

@@ -2,10 +2,16 @@
 
 use serde_json::Value;
 
-/// Where a value stands in a CloudEvent.
+use crate::dev::grid::schema::Schema;
+
+/// The members of an Event Grid event that keys may name. Azure's documentation begins them with a capital, or two ("Event
+/// filtering").
+const EVENT_GRID: [&str; 5] = ["id", "topic", "subject", "eventType", "dataVersion"];
+
+/// Where a value stands in an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Key {
-    /// A member of the event itself, such as `source` or an extension.
+    /// A member of the event itself, such as `source`, an extension or `eventType`.
     Attribute(String),
     /// A member of `data`, by the names on the way to it.
     Data(Vec<String>),
@@ -26,6 +32,23 @@ impl Key {
         Err(format!(
             "`{written}` is not a key: give an attribute or extension of a CloudEvent (`source`, `subject`), or a member of the data (`data.order.total`)"
         ))
+    }
+
+    /// The same key, as events in this schema spell it.
+    pub(in super::super) fn of(self, schema: Schema) -> Result<Self, String> {
+        match (self, schema) {
+            (Self::Attribute(name), Schema::EventGrid) => EVENT_GRID
+                .iter()
+                .find(|known| known.eq_ignore_ascii_case(&name))
+                .map(|known| Self::Attribute((*known).to_owned()))
+                .ok_or_else(|| {
+                    format!(
+                        "`{name}` is not a key of an event in the Event Grid schema: give Id, Topic, Subject, EventType, \
+                         DataVersion or a member of the data (`data.order.total`)"
+                    )
+                }),
+            (key, _) => Ok(key),
+        }
     }
 
     /// The value; nothing if it is null, as if it were not there.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{GridStore, StoreError};
-use crate::dev::grid::{admission::AdmittedEvent, clock::Moment};
+use crate::dev::grid::{admission::AdmittedEvent, clock::Moment, topics::Origin};
 
 /// How many events are kept. Older ones go once all their deliveries are over.
 const KEPT_EVENTS: i64 = 10_000;
@@ -15,15 +15,16 @@ const KEPT_EVENTS: i64 = 10_000;
 const PRUNE_EVERY: i64 = 500;
 
 impl GridStore {
-    /// Keeps events, each with a pending delivery to every function named beside it. Returns their numbers once they are on disk.
+    /// Keeps events of a topic, each with a pending delivery to every function named beside it. Returns their numbers once they are on disk.
     pub(in super::super) async fn accept(
         &self,
+        origin: Origin,
         events: Arc<Vec<(AdmittedEvent, Vec<&'static str>)>>,
         at: DateTime<Utc>,
         moment: Moment,
     ) -> Result<Vec<i64>, StoreError> {
         self.writer
-            .run(move |connection| accept(connection, &events, at, moment))
+            .run(move |connection| accept(connection, origin, &events, (at, moment)))
             .await
     }
 
@@ -62,9 +63,9 @@ impl GridStore {
 
 fn accept(
     connection: &Connection,
+    origin: Origin,
     events: &[(AdmittedEvent, Vec<&'static str>)],
-    at: DateTime<Utc>,
-    moment: Moment,
+    (at, moment): (DateTime<Utc>, Moment),
 ) -> rusqlite::Result<Vec<i64>> {
     let mut insert_event = connection.prepare_cached(
         "insert into event (accepted_at, type, subject, body, moment) values (?, ?, ?, ?, ?)",
@@ -72,6 +73,8 @@ fn accept(
     let mut insert_delivery = connection.prepare_cached(
         "insert into delivery (event, subscription, state, next_at) values (?, ?, 'pending', ?)",
     )?;
+    let mut insert_origin =
+        connection.prepare_cached("insert into origin (event, topic, schema) values (?, ?, ?)")?;
     let (at, moment) = (at.timestamp_millis(), moment.number());
     let mut numbers = Vec::with_capacity(events.len());
     for (event, functions) in events {
@@ -82,6 +85,10 @@ fn accept(
             &*event.text,
             moment
         ])?;
+        // Most events are of the topic that everybody has; and so are all of older databases.
+        if origin != Origin::DEFAULT {
+            insert_origin.execute(params![number, origin.topic, origin.schema.name()])?;
+        }
         for function in functions {
             insert_delivery.execute(params![number, function, moment])?;
         }

@@ -7,6 +7,7 @@ use super::{GridStore, StoreError, time};
 use crate::dev::grid::{
     clock::Moment,
     retry::{Outcome, recorded_reason},
+    topics::Origin,
 };
 
 /// A delivery that is not over.
@@ -39,44 +40,55 @@ pub(in super::super) struct LastAttempt {
 }
 
 impl GridStore {
-    /// The deliveries that are not over, oldest events first. Those of functions that are gone are given up, as they are when a
-    /// subscription is deleted.
+    /// The deliveries that are not over, oldest events first. Those of subscriptions that are gone are given up, as they are
+    /// when a subscription is deleted: also of those that are at another topic now.
     pub(in super::super) async fn take_up(
         &self,
-        functions: Vec<&'static str>,
+        subscriptions: Vec<(&'static str, Origin)>,
     ) -> Result<Vec<PendingDelivery>, StoreError> {
         self.writer
-            .run(move |connection| take_up(connection, &functions))
+            .run(move |connection| take_up(connection, &subscriptions))
             .await
     }
 }
 
 fn take_up(
     connection: &Connection,
-    functions: &[&'static str],
+    subscriptions: &[(&'static str, Origin)],
 ) -> rusqlite::Result<Vec<PendingDelivery>> {
     let mut select = connection.prepare(
         "select delivery.event, delivery.subscription, attempts, next_at, accepted_at, type, subject,
              octet_length(body), reason, outcome, status, coalesce(attempt.at, condemned.at),
-             coalesce(event.moment, accepted_at)
+             coalesce(event.moment, accepted_at), origin.topic, origin.schema
          from delivery join event on event.number = delivery.event
          left join condemned using (event, subscription)
          left join attempt on attempt.event = delivery.event
              and attempt.subscription = delivery.subscription and attempt = attempts
+         left join origin on origin.event = delivery.event
          where state = 'pending' order by delivery.event, delivery.subscription",
     )?;
     let pending = select
-        .query_map([], pending_delivery)?
+        .query_map([], |row| {
+            let delivery = pending_delivery(row)?;
+            let topic = row.get::<_, Option<String>>(13)?;
+            let schema = row.get::<_, Option<String>>(14)?;
+            let is_there = subscriptions.iter().any(|(name, origin)| {
+                *name == delivery.subscription
+                    && origin.topic == topic.as_deref().unwrap_or(Origin::DEFAULT.topic)
+                    && origin.schema.name()
+                        == schema.as_deref().unwrap_or(Origin::DEFAULT.schema.name())
+            });
+            Ok((delivery, is_there))
+        })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    let (pending, gone): (Vec<_>, Vec<_>) = pending
-        .into_iter()
-        .partition(|delivery| functions.contains(&delivery.subscription.as_str()));
+    let (pending, gone): (Vec<_>, Vec<_>) =
+        pending.into_iter().partition(|(_, is_there)| *is_there);
     let mut delete =
         connection.prepare("delete from delivery where event = ? and subscription = ?")?;
-    for delivery in gone {
+    for (delivery, _) in gone {
         delete.execute(params![delivery.event, delivery.subscription])?;
     }
-    Ok(pending)
+    Ok(pending.into_iter().map(|(delivery, _)| delivery).collect())
 }
 
 fn pending_delivery(row: &Row<'_>) -> rusqlite::Result<PendingDelivery> {

@@ -8,7 +8,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{GridStore, StoreError, time};
-use crate::dev::grid::clock::{Clock, Moment};
+use crate::dev::grid::{
+    clock::{Clock, Moment},
+    topics::Origin,
+};
 
 /// At most so many bytes of events are shown at once.
 const SHOWN_BYTES: usize = 8 * 1024 * 1024;
@@ -30,6 +33,7 @@ pub(in super::super) struct EventQuery {
 pub(in super::super) struct ShownEvent {
     pub(in super::super) number: i64,
     accepted_at: DateTime<Utc>,
+    topic: String,
     event: Box<RawValue>,
     deliveries: Vec<ShownDelivery>,
 }
@@ -82,11 +86,18 @@ fn events(
 ) -> rusqlite::Result<Vec<ShownEvent>> {
     let direction = if query.after.is_some() { "asc" } else { "desc" };
     let mut select = connection.prepare_cached(&format!(
-        "select number, accepted_at, body, coalesce(moment, accepted_at) from event
+        "select number, accepted_at, body, coalesce(moment, accepted_at), coalesce(topic, ?) from event
+         left join origin on origin.event = event.number
          where number > ? and (? is null or subject = ?) order by number {direction} limit ?"
     ))?;
     let after = query.after.unwrap_or(i64::MIN);
-    let mut rows = select.query(params![after, query.subject, query.subject, query.limit])?;
+    let mut rows = select.query(params![
+        Origin::DEFAULT.topic,
+        after,
+        query.subject,
+        query.subject,
+        query.limit
+    ])?;
     let mut shown = Vec::new();
     let mut bytes = 0_usize;
     while let Some(row) = rows.next()? {
@@ -105,6 +116,7 @@ fn events(
         shown.push(ShownEvent {
             number,
             accepted_at: time(row.get(1)?),
+            topic: row.get(4)?,
             event,
             deliveries,
         });

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use reqwest::header::AUTHORIZATION;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny},
+};
 use serde_json::Value;
 use url::{Host, Url};
 
@@ -14,11 +17,10 @@ use crate::dev::{
         delivery_properties::{DeliveryProperties, WrittenProperty},
         filters::Filter,
         retry::RetryPolicy,
+        schema::Schema,
+        topics::Origin,
     },
 };
-
-/// The schema in which a topic of CloudEvents delivers.
-const CLOUD_EVENTS: &str = "CloudEventSchemaV1_0";
 
 /// `properties` of `Microsoft.EventGrid/eventSubscriptions`. A member that is not here is an error.
 #[derive(Debug, Deserialize)]
@@ -26,16 +28,28 @@ const CLOUD_EVENTS: &str = "CloudEventSchemaV1_0";
 struct Properties {
     destination: Option<WrittenDestination>,
     delivery_with_resource_identity: Option<WithIdentity>,
-    event_delivery_schema: Option<String>,
+    event_delivery_schema: Option<Schema>,
     #[serde(default)]
     filter: Option<Filter>,
     retry_policy: Option<RetryPolicy>,
     dead_letter_destination: Option<DeadLetterDestination>,
     dead_letter_with_resource_identity: Option<DeadLettersWithIdentity>,
+    #[serde(default, deserialize_with = "time_or_nothing")]
     expiration_time_utc: Option<DateTime<Utc>>,
     /// For people.
     #[serde(rename = "labels")]
     _labels: Option<IgnoredAny>,
+}
+
+/// Modules of the Bicep registry write an empty text for "never".
+fn time_or_nothing<'de, D: Deserializer<'de>>(
+    written: D,
+) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let text = Option::<String>::deserialize(written)?;
+    let time = text
+        .filter(|text| !text.is_empty())
+        .map(|text| text.parse());
+    time.transpose().map_err(de::Error::custom)
 }
 
 /// There is nobody here to show an identity to.
@@ -92,6 +106,7 @@ struct AzureFunction {
 /// The subscription with these properties, or the member that is wrong and why.
 pub(super) fn subscription(
     name: &'static str,
+    topic: Origin,
     properties: Value,
 ) -> Result<EventSubscription, String> {
     let properties: Properties = serde_path_to_error::deserialize(properties).map_err(|error| {
@@ -107,12 +122,13 @@ pub(super) fn subscription(
         )
     })?;
     let wrong = |member: &str, problem: &str| format!("{name}: properties.{member}: {problem}");
-    if let Some(schema) = properties
-        .event_delivery_schema
-        .filter(|schema| schema != CLOUD_EVENTS)
-    {
+    // As the topic takes them, unless said otherwise (`az eventgrid event-subscription create --help`).
+    let schema = properties.event_delivery_schema.unwrap_or(topic.schema);
+    if !topic.schema.can_become(schema) {
         let problem = format!(
-            "`{schema}` is not supported: the topic takes CloudEvents, so it can be {CLOUD_EVENTS} only"
+            "`{}` is not supported: the topic takes CloudEvents, so it can be {} only",
+            schema.name(),
+            topic.schema.name()
         );
         return Err(wrong("eventDeliverySchema", &problem));
     }
@@ -121,9 +137,9 @@ pub(super) fn subscription(
             format!("{time} has passed; give a later time, or none for a subscription that stays");
         return Err(wrong("expirationTimeUtc", &problem));
     }
-    let filter = properties.filter.unwrap_or_default();
+    let mut filter = properties.filter.unwrap_or_default();
     filter
-        .check()
+        .check(topic.schema)
         .map_err(|problem| wrong("filter", &format!("it {problem}")))?;
     let (member, written) = match (
         properties.destination,
@@ -144,7 +160,8 @@ pub(super) fn subscription(
         .map_err(|problem| wrong(member, &problem))?;
     let in_destination = |problem: String| wrong(&format!("{member}.properties"), &problem);
     let batching = Batching::new(form.events, form.kilobytes).map_err(in_destination)?;
-    let delivery_properties = DeliveryProperties::new(form.properties).map_err(in_destination)?;
+    let delivery_properties =
+        DeliveryProperties::new(form.properties, topic.schema).map_err(in_destination)?;
     if batching.is_some() && delivery_properties.differ_by_event() {
         return Err(in_destination(
             "deliveryAttributeMappings of type Dynamic together with output batching are not supported: \
@@ -164,6 +181,8 @@ pub(super) fn subscription(
         .map(|with| with.dead_letter_destination));
     Ok(EventSubscription {
         name,
+        topic,
+        schema,
         destination,
         filter,
         retry: properties.retry_policy.unwrap_or_default(),
@@ -277,7 +296,7 @@ mod tests {
     use super::*;
 
     fn read(properties: Value) -> Result<EventSubscription, String> {
-        subscription("one", properties)
+        subscription("one", Origin::DEFAULT, properties)
     }
 
     fn webhook(url: &str) -> Value {
