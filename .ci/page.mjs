@@ -213,6 +213,45 @@ try {
   await second.evaluate(() => document.activeElement.blur());
   ok("a retry is counted, and told with its wait");
 
+  await fetch(`${alone}/clock`, { method: "PUT", body: '{"speed":0}' });
+  const third = await open(alone, { colorScheme: "light" });
+  const shown = third.locator("#clock-shown");
+  await shown.filter({ hasText: "It stands still. No delivery waits for it." }).waitFor();
+  const tried = endpoint.taken.length;
+  endpoint.answers.push(503, 503);
+  await third.getByRole("button", { name: "Fire an event" }).click();
+  await third.getByLabel("Type").selectOption("Sales.BillingRejected");
+  await third.getByRole("button", { name: "Fire it" }).click();
+  await shown.filter({ hasText: /The next delivery is due in 3\d\.\d s\./ }).waitFor();
+  await third.evaluate(() => document.activeElement.blur());
+  const byKeyboard = async (name) => {
+    const button = third.getByRole("button", { name });
+    for (let step = 0; step < 60 && !(await button.evaluate((one) => one === document.activeElement)); step += 1) {
+      await third.keyboard.press("Tab");
+    }
+    assert.ok(await button.evaluate((one) => one === document.activeElement), `${name} is reached by Tab`);
+    await third.keyboard.press("Enter");
+  };
+  await byKeyboard("+1 h");
+  await third.locator("#message", { hasText: "The clock is turned by 1.0 h." }).waitFor();
+  await until("the second attempt", () => endpoint.taken.length === tried + 2);
+  await shown.filter({ hasText: "It stands still, and was turned by 1.0 h. The next delivery is due in 3" }).waitFor();
+  await shoot(third, "clock");
+  const narrow = await open(alone, { viewport: { width: 360, height: 740 }, colorScheme: "dark", isMobile: true, hasTouch: true });
+  assert.ok((await narrow.evaluate(() => document.documentElement.scrollWidth)) <= 360);
+  await shoot(narrow, "clock-phone-dark");
+  await narrow.getByRole("button", { name: "To the next attempt" }).tap();
+  await until("the third attempt", () => endpoint.taken.length === tried + 3);
+  await narrow.locator("#clock-shown", { hasText: "No delivery waits for it." }).waitFor();
+  await narrow.getByRole("button", { name: "To the next attempt" }).tap();
+  await narrow.locator("#message", { hasText: "Nothing waits for the clock." }).waitFor();
+  await narrow.context().close();
+  await fetch(`${alone}/clock`, { method: "PUT", body: '{"speed":60}' });
+  await third.reload();
+  await shown.filter({ hasText: "It runs 60 times as fast as the real one, and was turned by" }).waitFor();
+  await third.context().close();
+  ok("the clock is turned, by keyboard and on a phone, and attempts are made");
+
   const before = endpoint.taken.length;
   await second.getByRole("button", { name: "Inject faults" }).click();
   await second.getByLabel("Fault", { exact: true }).selectOption("503");
@@ -250,9 +289,9 @@ try {
     };
     requestAnimationFrame(frame);
   });
-  // Three events were fired, and one replayed.
+  // Four events were fired, and one replayed.
   const seen = async () => Number(await second.locator("#topic-total").innerText());
-  await until("the numbers are shown", async () => (await seen()) === 4);
+  await until("the numbers are shown", async () => (await seen()) === 5);
   const event = (number) => ({ specversion: "1.0", id: `load-${number}`, source: "/sales/billing", type: "Sales.BillingRejected", subject: "orders/load" });
   const SECONDS = 5;
   for (let burst = 0; burst < SECONDS * 10; burst += 1) {
@@ -262,7 +301,7 @@ try {
     });
     await Promise.all([sent, new Promise((done) => setTimeout(done, 100))]);
   }
-  await until("every event is counted", async () => (await seen()) === 4 + SECONDS * 500);
+  await until("every event is counted", async () => (await seen()) === 5 + SECONDS * 500);
   const frames = await second.evaluate(() => window.frames_);
   await shoot(second, "busy");
   const slow = frames.filter((milliseconds) => milliseconds > 50).length;

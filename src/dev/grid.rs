@@ -321,11 +321,11 @@ impl Grid {
         )?;
         let topic = Arc::clone(&self.topic);
         let until_over = async {
-            topic.keep_clock(&deliver_until).await;
+            topic.keep_clock_until(&deliver_until).await;
             let over = async { while deliveries.join_next().await.is_some() {} };
             // What is not over by then is delivered again at the next start.
             drop(tokio::time::timeout(listening::DRAIN, over).await);
-            topic.store.keep_clock(topic.clock.reading()).await?;
+            topic.keep_clock().await?;
             answer_until.requested().await;
             stopper.stop();
             Ok(())
@@ -448,23 +448,27 @@ impl Topic {
         Ok(())
     }
 
-    /// Keeps now and then where the clock is, while something waits for it: a killed grid goes on from there. Returns when
-    /// told to stop.
-    async fn keep_clock(&self, stop: &Stop) {
-        let mut kept = None;
+    /// Keeps now and then where the clock is: a killed grid goes on from there. Returns when told to stop.
+    async fn keep_clock_until(&self, stop: &Stop) {
         loop {
             tokio::select! {
                 () = sleep(KEEP_CLOCK) => {}
                 () = stop.requested() => return,
             }
-            let reading = self.clock.reading();
-            let waits = self.store.pending(reading.reading).await;
-            if kept != Some(reading) && waits.is_ok_and(|waits| !waits.is_empty()) {
-                // If that fails, so does everything else, and is told there.
-                drop(self.store.keep_clock(reading).await);
-                kept = Some(reading);
+            if let Err(error) = self.keep_clock().await {
+                self.terminal
+                    .alarm(format!("it is not kept where the clock is: {error}"));
             }
         }
+    }
+
+    /// Keeps where the clock is, if something waits for it.
+    async fn keep_clock(&self) -> Result<(), StoreError> {
+        let reading = self.clock.reading();
+        if self.store.pending(reading.reading).await?.is_empty() {
+            return Ok(());
+        }
+        self.store.keep_clock(reading).await
     }
 
     fn hand_over(&self, function: &str, due: Due) {

@@ -478,19 +478,12 @@ async fn a_letter_is_enough_for_a_replay() {
     let setup = body(grid.get("/page/setup")).await;
     let deliver_to = setup["host"].as_str().unwrap();
     grid.stop().await;
-    for file in std::fs::read_dir(folder.path()).unwrap() {
-        let path = file.unwrap().path();
-        if path
-            .file_name()
-            .unwrap()
-            .to_string_lossy()
-            .starts_with("grid.db")
-        {
-            std::fs::remove_file(path).unwrap();
-        }
-    }
+    // Another folder, whose database knows nothing of it.
+    let other = tempfile::tempdir().unwrap();
+    let letters = "deadletters";
+    std::fs::rename(folder.path().join(letters), other.path().join(letters)).unwrap();
     host.deliveries.lock().unwrap().clear();
-    let grid = Grid::start(folder.path(), deliver_to).await;
+    let grid = Grid::start(other.path(), deliver_to).await;
     host.billing_answers(202);
     assert_eq!(status(grid.replaying(&letter)).await, 200);
     let delivered = eventually("the replay", async || host.billed().pop()).await;

@@ -85,7 +85,8 @@ export function span(milliseconds) {
   if (milliseconds < 10) return `${milliseconds.toFixed(1)} ms`;
   if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;
   if (milliseconds < 60_000) return `${(milliseconds / 1000).toFixed(1)} s`;
-  return `${(milliseconds / 60_000).toFixed(1)} min`;
+  if (milliseconds < 3_600_000) return `${(milliseconds / 60_000).toFixed(1)} min`;
+  return `${(milliseconds / 3_600_000).toFixed(1)} h`;
 }
 
 /**

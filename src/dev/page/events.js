@@ -16,15 +16,17 @@ const STATE = {
 export function deliveryLines(deliveries) {
   return deliveries.map((delivery) => {
     const steps = [];
-    let ended = null;
-    for (const { attempt, at, status, outcome, milliseconds } of delivery.attempts) {
-      const began = Date.parse(at);
-      if (ended !== null && began - ended >= 1) steps.push(`waited ${span(began - ended)}`);
+    let before = null;
+    for (const { attempt, age, status, outcome, milliseconds } of delivery.attempts) {
+      if (before !== null && age > before) steps.push(`waited ${span((age - before) * 1000)} on the clock`);
       steps.push(`attempt ${attempt}: ${status ?? ""} ${outcome} in ${span(milliseconds)}`.replace(":  ", ": "));
-      ended = began + milliseconds;
+      before = age ?? null;
     }
-    if (delivery.state === "pending" && delivery.attempts.length && delivery.nextAttemptAt) {
-      steps.push(`next attempt at ${timeOfDay(delivery.nextAttemptAt)}`);
+    if (delivery.state === "pending" && delivery.attempts.length) {
+      const { nextAttemptAt, nextAttemptAge } = delivery;
+      steps.push(nextAttemptAt
+        ? `next attempt at ${timeOfDay(nextAttemptAt)}`
+        : `next attempt when it is ${span(nextAttemptAge * 1000)} old on the clock, which stands still`);
     }
     const state = delivery.state === "pending" && delivery.attempts.length ? STATE.waiting : STATE[delivery.state];
     return make("li", {},

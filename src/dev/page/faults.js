@@ -6,6 +6,7 @@ const KINDS = new Map([
   ["duplicate", "deliver twice"],
   ["delay", "deliver up to 2 s late, so that others overtake"],
   ["drop-ack", "lose the answer: it is done, and delivered again"],
+  ["late-answer", "answer after the time-out: it is done, and perhaps delivered again"],
   ["500", "fail with 500, without delivering"],
   ["503", "fail with 503, without delivering"],
   ["400", "fail with 400: a dead letter at once"],

@@ -25,10 +25,11 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page loads: path, content type and content.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     ("/page/page.css", STYLE, include_str!("page.css")),
     ("/page/icon.svg", "image/svg+xml", include_str!("icon.svg")),
     ("/page/page.js", SCRIPT, include_str!("page.js")),
+    ("/page/clock.js", SCRIPT, include_str!("clock.js")),
     ("/page/dom.js", SCRIPT, include_str!("dom.js")),
     ("/page/events.js", SCRIPT, include_str!("events.js")),
     ("/page/faults.js", SCRIPT, include_str!("faults.js")),

@@ -1,5 +1,6 @@
 // The live page of the local Event Grid: loads what is there and follows what happens.
 
+import { Clock } from "./clock.js";
 import { ask, byId, setText, tell } from "./dom.js";
 import { Events } from "./events.js";
 import { Faults } from "./faults.js";
@@ -19,12 +20,13 @@ const events = new Events(setup);
 const orders = new Orders(events);
 const letters = new Letters(flow);
 const faults = new Faults(setup);
+const clock = new Clock();
 new Sending(setup, orders);
-const parts = [flow, events, orders, letters];
+const parts = [flow, events, orders, letters, clock];
 
 async function loadAll() {
   try {
-    const [waiting] = await Promise.all([events.load(), orders.load(), letters.load(), faults.load()]);
+    const [waiting] = await Promise.all([events.load(), orders.load(), letters.load(), faults.load(), clock.load()]);
     flow.setWaiting(waiting);
   } catch (problem) {
     tell(`The grid's state cannot be loaded: ${problem.message}`);
