@@ -322,10 +322,10 @@ try {
   const several = start("grid", "--grid-port", "0", "--deliver-to", alike.address, "--data", join(data, "topics"), "--subscriptions", file,
     "--dead-letter-hold", "0");
   const withTopics = await until("the grid with topics listens", () => /Live page +(http\S+)/.exec(several.output)?.[1]);
-  const third = await open(withTopics, { colorScheme: "light" });
-  const topics = third.locator("#topics > li");
+  const fourth = await open(withTopics, { colorScheme: "light" });
+  const topics = fourth.locator("#topics > li");
   assert.deepEqual(await topics.allInnerTexts(), ["default 0 seen", "stock 0 seen"]);
-  assert.equal(await third.locator("#functions .takes").nth(1).innerText(), "takes every event from stock");
+  assert.equal(await fourth.locator("#functions .takes").nth(1).innerText(), "takes every event from stock");
   alike.answers.push(400);
   const counted = { id: "s-1", subject: "stock/1", eventType: "Stock.Counted", eventTime: "2026-11-24T10:00:00Z", dataVersion: "1", data: { it: "isn't" } };
   const published = await fetch(`${withTopics}/stock/api/events`, {
@@ -333,21 +333,21 @@ try {
   });
   assert.equal(published.status, 200);
   await topics.filter({ hasText: "stock 1 seen" }).waitFor();
-  const stockLetter = third.locator("#letter-list > li");
+  const stockLetter = fourth.locator("#letter-list > li");
   await stockLetter.locator("p", { hasText: "UndeliverableDueToHttpBadRequest after 1 attempt, last BadRequest at" }).waitFor();
   assert.match(await stockLetter.locator("strong").innerText(), /^Stock.Counted for inventory$/);
   await stockLetter.getByRole("button", { name: "Replay" }).click();
-  await third.locator("#no-letters").waitFor();
-  await third.locator("#event-list .badge", { hasText: "1 of 1 taken" }).waitFor();
-  await third.locator("#event-list button", { hasText: "Stock.Counted" }).first().click();
-  await third.locator("#inspector").waitFor();
-  assert.match(await third.locator("#inspector-about").innerText(), /by the topic stock/);
-  const again = (await third.locator("#inspector-curl").textContent()).replace("curl -i", "curl -s -o /dev/null -w '%{http_code}'");
+  await fourth.locator("#no-letters").waitFor();
+  await fourth.locator("#event-list .badge", { hasText: "1 of 1 taken" }).waitFor();
+  await fourth.locator("#event-list button", { hasText: "Stock.Counted" }).first().click();
+  await fourth.locator("#inspector").waitFor();
+  assert.match(await fourth.locator("#inspector-about").innerText(), /by the topic stock/);
+  const again = (await fourth.locator("#inspector-curl").textContent()).replace("curl -i", "curl -s -o /dev/null -w '%{http_code}'");
   assert.equal(execFileSync("bash", ["-c", again]).toString(), "200");
   await topics.filter({ hasText: "stock 3 seen" }).waitFor();
-  await third.keyboard.press("Escape");
-  await shoot(third, "topics");
-  await third.context().close();
+  await fourth.keyboard.press("Escape");
+  await shoot(fourth, "topics");
+  await fourth.context().close();
   ok("several topics are shown, and events of the Event Grid schema are inspected, replayed and published again");
   alike.server.close();
   assert.deepEqual(complaints, []);
