@@ -4,9 +4,15 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::DevError;
+
+/// How long a lock that somebody holds is tried for, and how often.
+const LET_GO: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// The data folder, held by this process until the value is dropped.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ impl DataFolder {
         // The handler runs in a working directory of its own choice; it gets absolute paths.
         let path = fs::canonicalize(path).map_err(unusable)?;
         let lock = File::create(path.join("lock")).map_err(unusable)?;
-        match lock.try_lock() {
+        match lock_soon(&lock) {
             Ok(()) => {
                 let folder = Self { path, _lock: lock };
                 // A killed process leaves its announcement behind.
@@ -72,6 +78,17 @@ impl DataFolder {
     pub(super) fn withdraw(&self) {
         // An error means that nothing was announced.
         drop(fs::remove_file(self.endpoints()));
+    }
+}
+
+/// Whoever starts again at once after a kill finds the lock held for a moment more: by what the killed process was starting.
+fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if started.elapsed() < LET_GO => thread::sleep(AGAIN),
+            locked => return locked,
+        }
     }
 }
 
