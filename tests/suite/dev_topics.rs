@@ -671,10 +671,19 @@ fn what_the_local_grid_does_not_do_with_topics_is_refused_in_one_line() {
         let line = refusal("grid", &file);
         assert!(line.contains(why), "{why}: {line}");
     }
-    let secure = json!({"topics": {"secure": {
-        "disableLocalAuth": true,
-        "subscriptions": {"one": {"destination": to_function("orders", &json!({}))}},
-    }}});
-    let line = refusal("dev", &secure);
-    assert!(line.contains("--managed-identity"), "{line}");
+    // What the application itself could not publish to.
+    for (member, value, why) in [
+        ("disableLocalAuth", json!(true), "--managed-identity"),
+        (
+            "inputSchema",
+            json!("EventGridSchema"),
+            "the handler publishes CloudEvents",
+        ),
+    ] {
+        let subscriptions = json!({"one": {"destination": to_function("orders", &json!({}))}});
+        let mut topic = json!({"subscriptions": subscriptions});
+        topic[member] = value;
+        let line = refusal("dev", &json!({"topics": {"only": topic}}));
+        assert!(line.contains(why), "{line}");
+    }
 }
