@@ -224,8 +224,8 @@ impl Dev {
             grid: grid.address()?,
             host: listening::address(&host_listener)?,
         };
-        if !(options.managed_identity || grid.takes_keys()) {
-            return Err(DevError::TokensOnly);
+        if let Some(problem) = grid.refuses_handler(options.managed_identity) {
+            return Err(DevError::DefaultTopic(problem));
         }
         let banner = banner(&options, &addresses, &grid.topics(), &folder);
         let mut environment = publishing(&addresses.grid, options.managed_identity);

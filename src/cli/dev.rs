@@ -50,8 +50,9 @@ struct Common {
 /// How the local Event Grid delivers.
 #[derive(Debug, clap::Args)]
 struct Delivery {
-    /// Event subscriptions: a JSON file of `{"NAME": {properties as in ARM}}`, or an ARM template as `az bicep build`
-    /// writes it [default: one for each function, to the types that it takes]
+    /// Event subscriptions: a JSON file of `{"NAME": {properties as in ARM}}`, of `{"topics": {"NAME": {"inputSchema": …,
+    /// "port": …, "subscriptions": {…}}}}`, or an ARM template as `az bicep build` writes it [default: one for each function,
+    /// to the types that it takes]
     #[arg(long, value_name = "FILE")]
     subscriptions: Option<PathBuf>,
 

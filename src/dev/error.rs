@@ -62,12 +62,9 @@ pub enum DevError {
     /// A fault is to be injected into deliveries of a subscription that there is not.
     #[error("--fault {0}: there is no such subscription")]
     Fault(String),
-    /// The handler would publish with a key that the topic does not take.
-    #[error(
-        "the default topic takes bearer tokens only (disableLocalAuth in the file of --subscriptions): start with \
-         --managed-identity"
-    )]
-    TokensOnly,
+    /// The default topic is one that the application's handler cannot publish to.
+    #[error("the handler cannot publish to the default topic in the file of --subscriptions: {0}")]
+    DefaultTopic(&'static str),
     /// The grid's own database failed.
     #[error("the local Event Grid cannot keep its events: {0}")]
     Store(#[from] StoreError),

@@ -68,6 +68,7 @@ use self::{
     faults::Faults,
     publishing::OpenTopic,
     retry::{DEAD_LETTER_HOLD, Jitter},
+    schema::Schema,
     store::{EventQuery, GridStore},
     subscriptions::EventSubscription,
     topics::Origin,
@@ -265,10 +266,18 @@ impl Grid {
         lines.collect()
     }
 
-    /// Whether the default topic takes keys.
-    pub(super) fn takes_keys(&self) -> bool {
-        let default = self.topic.topics.first();
-        default.is_none_or(|topic| !topic.tokens_only)
+    /// Why the application's handler cannot publish to the default topic, if it cannot.
+    pub(super) fn refuses_handler(&self, managed_identity: bool) -> Option<&'static str> {
+        let default = self.topic.topics.first()?;
+        if default.origin.schema != Schema::CloudEvents {
+            return Some(
+                "it takes the Event Grid schema, and the handler publishes CloudEvents; name a topic for it `default`",
+            );
+        }
+        let no_key = default.tokens_only && !managed_identity;
+        no_key.then_some(
+            "it takes bearer tokens only (disableLocalAuth); start with --managed-identity",
+        )
     }
 
     /// Accepts events and delivers them to the host. Deliveries end with `deliver_until`; publishers are answered until

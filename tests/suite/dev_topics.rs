@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     dev_grid::{Delivery, Endpoint, Grid, odd_event, sas},
     dev_subscriptions::{dead_letters, start, to_function, with},
+    support::eventually,
 };
 
 const ONE: &str = "application/cloudevents+json";
@@ -462,9 +463,12 @@ async fn what_is_pending_goes_on_after_a_kill_unless_its_subscription_is_at_anot
     endpoint.will_answer(&[500]);
     grid.publish_event(&grid.at("/stock"), &event("1", "Any"))
         .await;
-    while grid.get("/events").await["events"][0]["deliveries"][0]["attempts"] == json!([]) {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    eventually("an attempt is made", async || {
+        let shown = grid.get("/events").await;
+        let attempts = &shown["events"][0]["deliveries"][0]["attempts"];
+        (*attempts != json!([])).then_some(())
+    })
+    .await;
     grid.kill().await;
     let grid = Grid::start_with(slow(&topics, 0.001)).await;
     assert_eq!(grid.get("/idle").await["pending"], 1);
@@ -568,20 +572,23 @@ async fn a_template_has_topics_and_assigns_subscriptions_to_them() {
 async fn the_only_topic_of_a_template_is_the_default_one() {
     let mut template = template();
     let resources = template["resources"].as_array_mut().unwrap();
-    // A name that only Azure can work out, and a subscription of it by the parameter of a module.
-    resources[0]["name"] = json!("[format('stock-{0}', reference('site').suffix)]");
+    // A subscription of a topic whose name is only known in Azure.
     resources[2]["name"] = json!("[format('{0}/{1}', parameters('elsewhere'), 'by-parent')]");
     resources.retain(|resource| {
         let text = resource.to_string();
         !text.contains("parcels") && !text.contains("of-another")
     });
-    let (_folder, endpoint, grid) = start(&template).await;
-    let url = grid.at("/api/events");
-    grid.publish_event(&url, &event("1", "Any")).await;
-    grid.until_idle().await;
-    let whole = format!("[{}]", stamped("1", "Any", "default"));
-    assert_eq!(bodies(&endpoint.deliveries(), "BY-PARENT"), [whole]);
-    grid.stop().await;
+    let of_azure = json!("[format('stock-{0}', reference('site').suffix)]");
+    for (name, topic) in [(json!("stock"), "stock"), (of_azure, "default")] {
+        template["resources"][0]["name"] = name;
+        let (_folder, endpoint, grid) = start(&template).await;
+        let url = grid.at("/api/events");
+        grid.publish_event(&url, &event("1", "Any")).await;
+        grid.until_idle().await;
+        let whole = format!("[{}]", stamped("1", "Any", topic));
+        assert_eq!(bodies(&endpoint.deliveries(), "BY-PARENT"), [whole]);
+        grid.stop().await;
+    }
 }
 
 /// The one line that `orderflow COMMAND` ends with.
@@ -664,10 +671,19 @@ fn what_the_local_grid_does_not_do_with_topics_is_refused_in_one_line() {
         let line = refusal("grid", &file);
         assert!(line.contains(why), "{why}: {line}");
     }
-    let secure = json!({"topics": {"secure": {
-        "disableLocalAuth": true,
-        "subscriptions": {"one": {"destination": to_function("orders", &json!({}))}},
-    }}});
-    let line = refusal("dev", &secure);
-    assert!(line.contains("--managed-identity"), "{line}");
+    // What the application itself could not publish to.
+    for (member, value, why) in [
+        ("disableLocalAuth", json!(true), "--managed-identity"),
+        (
+            "inputSchema",
+            json!("EventGridSchema"),
+            "the handler publishes CloudEvents",
+        ),
+    ] {
+        let subscriptions = json!({"one": {"destination": to_function("orders", &json!({}))}});
+        let mut topic = json!({"subscriptions": subscriptions});
+        topic[member] = value;
+        let line = refusal("dev", &json!({"topics": {"only": topic}}));
+        assert!(line.contains(why), "{line}");
+    }
 }

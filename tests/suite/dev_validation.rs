@@ -1,9 +1,6 @@
 //! The handshake of the Event Grid schema with the local Event Grid, over real HTTP.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{
     Router,
@@ -19,7 +16,7 @@ use tempfile::TempDir;
 use crate::{
     dev_grid::{Grid, until},
     dev_subscriptions::with,
-    support::listen,
+    support::{eventually, listen},
 };
 
 /// How an endpoint answers the validation event.
@@ -169,9 +166,10 @@ async fn an_answer_without_the_code_is_confirmed_by_hand() {
     let visit = async |url: &str| grid.client.get(url).send().await.unwrap().status();
     assert_eq!(visit(&format!("{url}x")).await, 404);
     // Refused until the answer has arrived.
-    while visit(&url).await != 200 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("consent is taken", async || {
+        (visit(&url).await == 200).then_some(())
+    })
+    .await;
     grid.until_idle().await;
     assert_eq!((webhook.asked(), webhook.delivered()), (1, 1));
     grid.stop().await;
