@@ -86,6 +86,9 @@ pub struct DeliveryOptions {
     /// A file of event subscriptions: an object of ARM properties by name, or a compiled ARM template. Without it there is
     /// one subscription for each function, to the types that it takes.
     pub subscriptions: Option<PathBuf>,
+    /// Where dead letters are kept: a folder, or the address of a blob container of Azurite on this machine, which must exist.
+    /// Without it a folder in the data folder.
+    pub dead_letters: Option<String>,
     /// How long after the last attempt a dead letter is written. Without it Azure's five minutes, divided by the speed.
     pub dead_letter_hold: Option<Duration>,
     /// Makes the random part of every wait, and what is injected into which request, the same in every run.
@@ -223,7 +226,7 @@ impl Dev {
             grid: grid.address()?,
             host: listening::address(&host_listener)?,
         };
-        let banner = banner(&options, &addresses, &folder);
+        let banner = banner(&options, &addresses, &folder, &grid.dead_letters());
         let mut environment = publishing(&addresses.grid, options.managed_identity);
         environment.extend(options.environment);
         let host_options = HostOptions {
@@ -376,7 +379,8 @@ impl LocalGrid {
             address,
             deliver_to,
             terminal,
-            folder,
+            // Held until the grid has ended.
+            folder: _folder,
         } = self;
         let (stopper, stop) = stop::channel();
         terminal.notice(format!(
@@ -384,10 +388,7 @@ impl LocalGrid {
         ));
         terminal.notice(format!("Live page          {address}"));
         terminal.notice(format!("Access key         {DEVELOPMENT_KEY}"));
-        terminal.notice(format!(
-            "Dead letters       {}",
-            folder.dead_letters().display()
-        ));
+        terminal.notice(format!("Dead letters       {}", grid.dead_letters()));
         let ended = until(
             shutdown,
             &stopper,

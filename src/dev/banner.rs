@@ -7,6 +7,7 @@ pub(super) fn banner(
     options: &DevOptions,
     addresses: &Addresses,
     folder: &DataFolder,
+    dead_letters: &str,
 ) -> Vec<String> {
     let Addresses { grid, host } = addresses;
     let mut lines = vec![
@@ -47,10 +48,7 @@ pub(super) fn banner(
         let what = "the handler publishes with tokens from /msi/token";
         lines.push(row("  identity", what));
     }
-    lines.push(row(
-        "  dead letters",
-        &folder.dead_letters().display().to_string(),
-    ));
+    lines.push(row("  dead letters", dead_letters));
     if let Some((_, store)) = options
         .environment
         .iter()

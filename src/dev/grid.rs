@@ -55,7 +55,7 @@ pub use self::store::StoreError;
 use self::{
     admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit, check_api_version},
     authentication::{Gate, identity_routes},
-    dead_letters::DeadLetters,
+    dead_letters::{DeadLetters, PATIENCE},
     delivery::{Callback, Delivery, Due, HeldText, Means},
     faults::Faults,
     filters::{Filter, FilteredEvent},
@@ -92,7 +92,11 @@ const SHOWN_AT_MOST: u32 = 1_000;
 pub(super) struct Grid {
     listener: TcpListener,
     topic: Arc<Topic>,
-    arrivals: Vec<(EventSubscription, Arc<Callback>, UnboundedReceiver<Due>)>,
+    arrivals: Vec<(
+        EventSubscription,
+        Arc<Callback>,
+        UnboundedReceiver<Vec<Due>>,
+    )>,
     speed: Speed,
     jitter: Jitter,
     dead_letter_hold: Duration,
@@ -122,7 +126,7 @@ struct Topic {
     terminal: Terminal,
     /// What each subscription takes.
     filters: Vec<(&'static str, Filter)>,
-    subscriptions: HashMap<&'static str, UnboundedSender<Due>>,
+    subscriptions: HashMap<&'static str, UnboundedSender<Vec<Due>>>,
     held_bytes: Arc<Semaphore>,
     /// One replay at a time: a letter clicked twice is replayed once.
     replaying: Mutex<()>,
@@ -169,7 +173,12 @@ impl Grid {
             gate: Arc::new(Gate::new()),
             throttle: throttle.then(Throttle::default),
             store: GridStore::open(&folder.grid_database())?,
-            dead_letters: DeadLetters::new(folder.dead_letters()),
+            dead_letters: DeadLetters::new(
+                options.dead_letters.as_deref(),
+                folder.dead_letters(),
+                speed.shorten(PATIENCE),
+                terminal.clone(),
+            )?,
             terminal,
             filters,
             subscriptions: senders,
@@ -197,6 +206,11 @@ impl Grid {
         listening::address(&self.listener)
     }
 
+    /// Where dead letters are kept.
+    pub(super) fn dead_letters(&self) -> String {
+        self.topic.dead_letters.place()
+    }
+
     /// Accepts events and delivers them to the host. Deliveries end with `deliver_until`; publishers are answered until
     /// those under way are over and `answer_until` says so, because the functions behind them publish as well.
     pub(super) async fn run(
@@ -216,6 +230,8 @@ impl Grid {
             grid_address: self.address()?.into(),
             terminal: self.topic.terminal.clone(),
         };
+        let dead_letters = self.topic.dead_letters.clone();
+        tokio::spawn(async move { dead_letters.check().await });
         self.topic.take_up().await?;
         let share = (UNDER_WAY / self.arrivals.len().max(1)).max(1);
         let mut deliveries = JoinSet::new();
@@ -266,7 +282,8 @@ impl Topic {
         }
         for delivery in &pending {
             let takers = takers.get(&delivery.event).copied().unwrap_or(1);
-            self.hand_over(&delivery.subscription, Due::left_behind(delivery, takers));
+            let due = Due::left_behind(delivery, takers);
+            self.hand_over(&delivery.subscription, vec![due]);
         }
         Ok(())
     }
@@ -288,10 +305,12 @@ impl Topic {
         let accepted_at = now();
         let kept = self.store.accept(Arc::clone(&routed), accepted_at).await;
         let numbers = kept.map_err(|error| Refusal::NotKept(error.to_string()))?;
+        let mut reports = Vec::new();
+        let mut arrivals: HashMap<&'static str, Vec<Due>> = HashMap::new();
         for (number, (event, takers)) in numbers.into_iter().zip(routed.iter()) {
             let label = Arc::new(EventLabel::new(&event.event_type, event.subject.as_deref()));
-            let report = |what| {
-                self.terminal.event(EventReport {
+            let mut report = |what| {
+                reports.push(EventReport {
                     number,
                     label: Arc::clone(&label),
                     takers: takers.len(),
@@ -314,8 +333,12 @@ impl Topic {
                     event.text.len(),
                     text.clone(),
                 );
-                self.hand_over(function, due);
+                arrivals.entry(function).or_default().push(due);
             }
+        }
+        self.terminal.events(reports);
+        for (function, events) in arrivals {
+            self.hand_over(function, events);
         }
         Ok(())
     }
@@ -329,12 +352,12 @@ impl Topic {
             .collect()
     }
 
-    fn hand_over(&self, function: &str, due: Due) {
+    fn hand_over(&self, function: &str, events: Vec<Due>) {
         // The error says that deliveries have ended; the event is on disk and goes on at the next start.
         drop(
             self.subscriptions
                 .get(function)
-                .map(|subscription| subscription.send(due)),
+                .map(|subscription| subscription.send(events)),
         );
     }
 }
@@ -443,9 +466,7 @@ async fn dead_letters(
 ) -> Response {
     let limit = asked.limit.unwrap_or(SHOWN).min(SHOWN_AT_MOST);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let dead_letters = topic.dead_letters.clone();
-    let listed = tokio::task::spawn_blocking(move || dead_letters.list(limit)).await;
-    match listed.map_err(std::io::Error::other).flatten() {
+    match topic.dead_letters.list(limit).await {
         Ok(letters) => Json(json!({"deadLetters": letters})).into_response(),
         Err(error) => unreadable(&error),
     }

@@ -19,6 +19,7 @@ mod compatibility;
 mod conformance;
 mod convergence;
 mod delivery;
+mod dev_dead_letters;
 mod dev_faults;
 mod dev_grid;
 mod dev_host;

@@ -8,7 +8,6 @@ mod request;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join_all;
 use reqwest::Client;
 use tokio::{
     sync::mpsc::UnboundedReceiver,
@@ -27,10 +26,10 @@ pub(super) use self::{
     handshake::Callback,
 };
 use super::{
-    dead_letters::{DeadLetter, DeadLetters},
+    dead_letters::{DeadLetter, DeadLetters, NotKept},
     faults::Faults,
     retry::{Jitter, Next, Outcome, Speed, after_failure},
-    store::{Attempt, Condemned, GridStore, Leaves},
+    store::{Attempt, Condemned, Grave, GridStore, Leaves},
     subscriptions::EventSubscription,
 };
 use crate::dev::{
@@ -45,8 +44,15 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long to wait when the grid itself failed: its database or the folder of dead letters.
 const OWN_FAILURE: Duration = Duration::from_secs(5);
 
-/// At most so many events are taken over before the next requests are made.
-const ARRIVALS: usize = 5_000;
+/// At most so many publishers' events are taken over before the next requests are made.
+const ARRIVALS: usize = 16;
+
+/// So many events may wait for what became of them to be recorded; then no further request is made. They come again if the
+/// process is killed meanwhile.
+const UNRECORDED: usize = 5_000;
+
+/// How many dead letters of a subscription are being written at a time.
+const LETTERS: usize = 16;
 
 /// What every delivery uses.
 #[derive(Debug, Clone)]
@@ -73,24 +79,35 @@ pub(super) struct Delivery {
     means: Means,
 }
 
-/// A request that was made, with one event or several.
+/// A request that was made.
 struct Made {
     at: DateTime<Utc>,
     took: Duration,
     outcome: Outcome,
     /// What came instead of success, in words.
     problem: String,
-    /// The same for all its events: those that failed together come together again.
-    jitter: f64,
     ended: Instant,
     ended_at: DateTime<Utc>,
 }
 
-/// What is left to do after a request.
+/// What is left after an attempt at a request.
 struct Rest {
-    /// Nothing if none was made.
-    outcome: Option<Outcome>,
+    /// The request and its events. Nothing if none was made.
+    made: Option<(Made, Vec<Due>)>,
+    /// Events that could not be read.
     again: Vec<Due>,
+}
+
+/// What becomes of an event after a request.
+#[derive(Debug, Clone, Copy)]
+enum Verdict {
+    Delivered,
+    /// It is tried again after this time.
+    Retry(Duration),
+    /// It is given up for this reason, and its dead letter is written once it was held for long enough.
+    Condemn(&'static str),
+    /// It is given up for this reason without a dead letter.
+    Drop(&'static str),
 }
 
 impl Delivery {
@@ -112,7 +129,7 @@ impl Delivery {
     /// Delivers what arrives, at most `at_once` requests at a time, until told to stop. Then lets those under way finish.
     pub(super) async fn run(
         self,
-        mut arrivals: UnboundedReceiver<Due>,
+        mut arrivals: UnboundedReceiver<Vec<Due>>,
         at_once: usize,
         stop: Stop,
     ) {
@@ -123,10 +140,31 @@ impl Delivery {
         let this = Arc::new(self);
         let mut waiting = Waiting::default();
         let mut under_way = JoinSet::new();
+        let mut made = Vec::new();
+        // One group at a time: what ends meanwhile is the next one.
+        let mut recording = JoinSet::new();
+        let mut condemned = Waiting::default();
         let mut letters = JoinSet::new();
         let mut probation = Probation::default();
         loop {
-            let limit = if probation.is_on() { 1 } else { at_once };
+            if recording.is_empty() && !made.is_empty() {
+                recording.spawn(Arc::clone(&this).settle(std::mem::take(&mut made)));
+            }
+            while letters.len() < LETTERS {
+                let Some(due) = condemned.take(None, Instant::now()).pop() else {
+                    break;
+                };
+                letters.spawn(Arc::clone(&this).bury(due));
+            }
+            let unrecorded: usize = made
+                .iter()
+                .map(|(_, events): &(_, Vec<_>)| events.len())
+                .sum();
+            let limit = match probation.is_on() {
+                _ if unrecorded > UNRECORDED => 0,
+                true => 1,
+                false => at_once,
+            };
             while under_way.len() < limit {
                 let now = Instant::now();
                 if probation.until().max(pace.until()) > Some(now) {
@@ -141,31 +179,42 @@ impl Delivery {
             }
             let next = waiting
                 .first()
-                .and_then(|first| Some(first).max(probation.until()).max(pace.until()));
+                .and_then(|first| Some(first).max(probation.until()).max(pace.until()))
+                .filter(|_| under_way.len() < limit);
+            let next_letter = condemned.first().filter(|_| letters.len() < LETTERS);
+            let next = next.into_iter().chain(next_letter).min();
             let mut arrived = Vec::new();
             tokio::select! {
                 // All that is there at once, so that batches can be filled.
                 1.. = arrivals.recv_many(&mut arrived, ARRIVALS) => {}
                 Some(ended) = under_way.join_next() => {
-                    if let Ok(rest) = ended {
-                        this.note(&mut probation, rest.outcome);
-                        arrived = rest.again;
+                    let mut ended = Some(ended);
+                    while let Some(one) = ended {
+                        if let Ok(rest) = one {
+                            this.note(&mut probation, rest.made.as_ref().map(|(made, _)| made.outcome));
+                            arrived.push(rest.again);
+                            made.extend(rest.made);
+                        }
+                        ended = under_way.try_join_next();
                     }
                 }
-                Some(_) = letters.join_next() => {}
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() && under_way.len() < limit => {}
+                Some(left) = recording.join_next() => arrived.extend(left),
+                Some(left) = letters.join_next() => arrived.extend(left.map(|due| due.into_iter().collect())),
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 () = stop.requested() => break,
             }
-            for due in arrived {
-                match due.condemned.clone() {
+            for due in arrived.into_iter().flatten() {
+                match due.condemned {
                     None => waiting.add(due),
-                    Some(condemned) => {
-                        letters.spawn(Arc::clone(&this).bury(due, condemned, stop.clone()));
-                    }
+                    Some(_) => condemned.add(due),
                 }
             }
         }
-        while under_way.join_next().await.is_some() {}
+        while let Some(ended) = under_way.join_next().await {
+            made.extend(ended.ok().and_then(|rest| rest.made));
+        }
+        while recording.join_next().await.is_some() {}
+        this.settle(made).await;
         while letters.join_next().await.is_some() {}
     }
 
@@ -187,7 +236,7 @@ impl Delivery {
         }
     }
 
-    /// Makes one request and takes note of how it ended for each of its events.
+    /// Makes one request.
     async fn attempt(self: Arc<Self>, batch: Vec<Due>) -> Rest {
         let mut again = Vec::new();
         let mut events: Vec<Loaded> = Vec::new();
@@ -202,32 +251,24 @@ impl Delivery {
             }
         }
         if events.is_empty() {
-            return Rest {
-                outcome: None,
-                again,
-            };
+            return Rest { made: None, again };
         }
         let at = now();
         let started = Instant::now();
         let (outcome, problem) = self.make(&events).await;
         let took = started.elapsed();
-        let jitter = events.first().map(|(due, _)| {
-            let name = self.subscription.name;
-            self.means.jitter.of(name, due.number, due.attempt)
-        });
         let made = Made {
             at,
             took,
             outcome,
             problem,
-            jitter: jitter.unwrap_or_default(),
             ended: started + took,
             ended_at: after(at, took),
         };
-        let settled = join_all(events.into_iter().map(|(due, _)| self.settle(due, &made))).await;
-        again.extend(settled.into_iter().flatten());
+        let events = events.into_iter();
+        let events = events.map(|(due, _)| Due { text: None, ..due });
         Rest {
-            outcome: Some(outcome),
+            made: Some((made, events.collect())),
             again,
         }
     }
@@ -240,11 +281,52 @@ impl Delivery {
         Ok(text.map_err(|error| error.to_string())?.map(Arc::from))
     }
 
-    /// Takes note of what became of one event. Returns it when something is left to do.
-    async fn settle(&self, due: Due, made: &Made) -> Option<Due> {
-        let due = Due { text: None, ..due };
+    /// Takes note of how requests ended for each of their events. If that fails, the attempts are made once more, even those
+    /// that were a success: that is what "at least once" means. Returns the events for which something is left to do.
+    async fn settle(self: Arc<Self>, requests: Vec<(Made, Vec<Due>)>) -> Vec<Due> {
+        let mut verdicts = Vec::new();
+        let mut attempts = Vec::new();
+        for (made, events) in &requests {
+            let jitter = self.jitter(made.outcome, events);
+            for due in events {
+                let verdict = self.judge(due, made, jitter);
+                attempts.push(self.attempted(due, made, verdict));
+                verdicts.push(verdict);
+            }
+        }
+        if attempts.is_empty() {
+            return Vec::new();
+        }
+        if let Err(error) = self.means.store.record(attempts).await {
+            let events = requests.into_iter().flat_map(|(_, events)| events);
+            let problem = error.to_string();
+            return events.map(|due| self.later(due, &problem)).collect();
+        }
+        let mut verdicts = verdicts.into_iter();
+        let mut left = Vec::new();
+        let mut reports = Vec::new();
+        for (made, events) in requests {
+            for (due, verdict) in events.into_iter().zip(verdicts.by_ref()) {
+                reports.extend(self.report(&due, &made, verdict));
+                left.extend(self.left(due, &made, verdict));
+            }
+        }
+        self.means.terminal.events(reports);
+        left
+    }
+
+    /// The random part of the wait, the same for all events of a request: those that failed together come together again.
+    fn jitter(&self, outcome: Outcome, events: &[Due]) -> f64 {
+        let failed = events.first().filter(|_| !outcome.is_success());
+        failed.map_or(0.0, |due| {
+            let name = self.subscription.name;
+            self.means.jitter.of(name, due.number, due.attempt)
+        })
+    }
+
+    fn judge(&self, due: &Due, made: &Made, jitter: f64) -> Verdict {
         if made.outcome.is_success() {
-            return self.delivered(due, made).await;
+            return Verdict::Delivered;
         }
         let age = (made.ended_at - due.accepted_at)
             .to_std()
@@ -255,164 +337,139 @@ impl Delivery {
             due.attempt,
             made.outcome,
             age,
-            made.jitter,
+            jitter,
         ) {
-            Next::Retry(wait) => self.retry(due, made, wait).await,
+            Next::Retry(wait) => Verdict::Retry(self.means.speed.shorten(wait)),
             Next::DeadLetter(reason) if self.subscription.keeps_dead_letters => {
-                self.condemn(due, made, reason).await
+                Verdict::Condemn(reason)
             }
-            Next::DeadLetter(reason) => self.drop_event(due, made, reason).await,
+            Next::DeadLetter(reason) => Verdict::Drop(reason),
         }
     }
 
-    /// Takes note of the attempt and where it leaves the event. If that fails, the attempt is made once more, even if it was
-    /// a success: that is what "at least once" means.
-    async fn record(&self, due: Due, made: &Made, leaves: Leaves) -> Result<Due, Due> {
-        let record = Attempt {
+    /// The attempt as the store keeps it.
+    fn attempted(&self, due: &Due, made: &Made, verdict: Verdict) -> Attempt {
+        Attempt {
             event: due.number,
             subscription: self.subscription.name,
             number: due.attempt,
             at: made.at,
             took: made.took,
             outcome: made.outcome,
-            leaves,
-        };
-        match self.means.store.record(record).await {
-            Ok(()) => Ok(due),
-            Err(error) => Err(self.later(due, &error.to_string())),
+            leaves: match verdict {
+                Verdict::Delivered => Leaves::Delivered,
+                Verdict::Retry(wait) => Leaves::Pending(after(made.ended_at, wait)),
+                Verdict::Condemn(reason) => Leaves::Condemned {
+                    reason,
+                    letter_at: after(made.ended_at, self.means.dead_letter_hold),
+                },
+                Verdict::Drop(_) => Leaves::Dropped,
+            },
         }
     }
 
-    async fn delivered(&self, due: Due, made: &Made) -> Option<Due> {
-        let due = match self.record(due, made, Leaves::Delivered).await {
-            Ok(due) => due,
-            Err(again) => return Some(again),
-        };
-        self.report(
-            &due,
-            Happening::Taken {
-                by: self.subscription.name,
+    /// What people are told of it now. A dead letter is told of once it is written.
+    fn report(&self, due: &Due, made: &Made, verdict: Verdict) -> Option<EventReport> {
+        let by = self.subscription.name;
+        let what = match verdict {
+            Verdict::Delivered => Happening::Taken {
+                by,
                 attempt: due.attempt,
                 within: made.took,
             },
-        );
-        None
-    }
-
-    async fn retry(&self, due: Due, made: &Made, wait: Duration) -> Option<Due> {
-        let again_in = self.means.speed.shorten(wait);
-        let leaves = Leaves::Pending(after(made.ended_at, again_in));
-        let due = match self.record(due, made, leaves).await {
-            Ok(due) => due,
-            Err(again) => return Some(again),
-        };
-        self.report(
-            &due,
-            Happening::Failed {
-                by: self.subscription.name,
+            Verdict::Retry(again_in) => Happening::Failed {
+                by,
                 attempt: due.attempt,
                 problem: made.problem.clone(),
                 again_in,
             },
-        );
-        Some(Due {
-            at: made.ended + again_in,
-            attempt: due.attempt.saturating_add(1),
-            ..due
-        })
-    }
-
-    /// There are no more attempts: the dead letter is written when it was held for long enough.
-    async fn condemn(&self, due: Due, made: &Made, reason: &'static str) -> Option<Due> {
-        let hold = self.means.dead_letter_hold;
-        let leaves = Leaves::Condemned {
-            reason,
-            letter_at: after(made.ended_at, hold),
-        };
-        let due = match self.record(due, made, leaves).await {
-            Ok(due) => due,
-            Err(again) => return Some(again),
-        };
-        Some(Due {
-            at: made.ended + hold,
-            condemned: Some(Arc::new(Condemned {
-                reason,
-                outcome: made.outcome,
-                problem: made.problem.clone(),
-                last_attempt_at: made.at,
-            })),
-            ..due
-        })
-    }
-
-    /// As Event Grid does where no container for dead letters is given.
-    async fn drop_event(&self, due: Due, made: &Made, reason: &str) -> Option<Due> {
-        let due = match self.record(due, made, Leaves::Dropped).await {
-            Ok(due) => due,
-            Err(again) => return Some(again),
-        };
-        self.means.terminal.alarm(format!(
-            "event {} for {} is dropped after {} attempts ({reason}: {}): the subscription has no deadLetterDestination",
-            due.number, self.subscription.name, due.attempt, made.problem
-        ));
-        None
-    }
-
-    /// Writes the dead letter when its time has come. Told to stop before, it is left to the next start.
-    async fn bury(self: Arc<Self>, mut due: Due, condemned: Arc<Condemned>, stop: Stop) {
-        loop {
-            tokio::select! {
-                () = sleep_until(due.at) => {}
-                () = stop.requested() => return,
+            Verdict::Condemn(_) => return None,
+            // As Event Grid does where no container for dead letters is given.
+            Verdict::Drop(reason) => {
+                self.means.terminal.alarm(format!(
+                    "event {} for {by} is dropped after {} ({reason}: {}): the subscription has no deadLetterDestination",
+                    due.number,
+                    attempts(due.attempt),
+                    made.problem
+                ));
+                return None;
             }
-            match self.write_letter(&due, &condemned).await {
-                Ok(()) => return,
-                Err(problem) => {
-                    due = self.later(
-                        due,
-                        &format!("its dead letter cannot be written: {problem}"),
-                    );
-                }
-            }
+        };
+        Some(due.report(what))
+    }
+
+    /// The event if something is left to do for it.
+    fn left(&self, due: Due, made: &Made, verdict: Verdict) -> Option<Due> {
+        match verdict {
+            Verdict::Delivered | Verdict::Drop(_) => None,
+            Verdict::Retry(wait) => Some(Due {
+                at: made.ended + wait,
+                attempt: due.attempt.saturating_add(1),
+                ..due
+            }),
+            Verdict::Condemn(reason) => Some(Due {
+                at: made.ended + self.means.dead_letter_hold,
+                condemned: Some(Arc::new(Condemned {
+                    reason,
+                    outcome: made.outcome,
+                    problem: made.problem.clone(),
+                    last_attempt_at: made.at,
+                })),
+                ..due
+            }),
         }
     }
 
-    /// Keeps the dead letter first and then notes it: killed in between, the grid writes the same file again.
-    async fn write_letter(&self, due: &Due, condemned: &Condemned) -> Result<(), String> {
-        let text = self.text(due).await?;
-        let text = text.ok_or("the event is gone from the grid's database")?;
-        let letter = DeadLetter {
+    /// Writes the dead letter of a condemned event, whose time has come. Returns the event if that is to be done again.
+    async fn bury(self: Arc<Self>, due: Due) -> Option<Due> {
+        let condemned = Arc::clone(due.condemned.as_ref()?);
+        let letter = match self.text(&due).await {
+            Ok(Some(text)) => self.letter(&due, &condemned, &text),
+            Ok(None) => return Some(self.later(due, "the event is gone from the grid's database")),
+            Err(problem) => return Some(self.later(due, &problem)),
+        };
+        // The letter is kept first and then noted: killed in between, the grid writes the same one again.
+        let kept = self.means.dead_letters.keep(&letter).await;
+        let grave = match kept {
+            Ok(_) => Grave::DeadLetter,
+            Err(NotKept::Ever(_)) => Grave::None,
+            Err(NotKept::Yet) => return Some(in_a_while(due)),
+        };
+        let name = self.subscription.name;
+        if let Err(error) = self.means.store.buried(due.number, name, grave).await {
+            return Some(self.later(due, &error.to_string()));
+        }
+        match kept {
+            Ok(kept_in) => {
+                let what = Happening::DeadLettered {
+                    by: name,
+                    attempts: due.attempt,
+                    problem: condemned.problem.clone(),
+                    reason: condemned.reason,
+                    kept_in,
+                };
+                self.means.terminal.events(vec![due.report(what)]);
+            }
+            Err(NotKept::Ever(problem)) => self.means.terminal.alarm(format!(
+                "event {} for {name} is dropped after {} ({}: {}), since its dead letter cannot be kept: {problem}",
+                due.number, attempts(due.attempt), condemned.reason, condemned.problem
+            )),
+            Err(NotKept::Yet) => {}
+        }
+        None
+    }
+
+    fn letter(&self, due: &Due, condemned: &Condemned, text: &str) -> DeadLetter {
+        DeadLetter {
             subscription: self.subscription.name,
             number: due.number,
-            text: text.to_string(),
+            text: text.to_owned(),
             reason: condemned.reason,
             attempts: due.attempt,
             last_outcome: condemned.outcome.name(),
             accepted_at: due.accepted_at,
             last_attempt_at: condemned.last_attempt_at,
-        };
-        let dead_letters = self.means.dead_letters.clone();
-        let kept = tokio::task::spawn_blocking(move || dead_letters.keep(&letter)).await;
-        let file = kept
-            .map_err(std::io::Error::other)
-            .flatten()
-            .map_err(|error| error.to_string())?;
-        self.means
-            .store
-            .letter_written(due.number, self.subscription.name)
-            .await
-            .map_err(|error| error.to_string())?;
-        self.report(
-            due,
-            Happening::DeadLettered {
-                by: self.subscription.name,
-                attempts: due.attempt,
-                problem: condemned.problem.clone(),
-                reason: condemned.reason,
-                file,
-            },
-        );
-        Ok(())
+        }
     }
 
     /// The grid itself failed: the same is done again.
@@ -423,21 +480,21 @@ impl Delivery {
             self.subscription.name,
             OWN_FAILURE.as_secs()
         ));
-        Due {
-            at: Instant::now() + OWN_FAILURE,
-            ..due
-        }
+        in_a_while(due)
     }
+}
 
-    fn report(&self, due: &Due, what: Happening) {
-        let label = Arc::clone(&due.label);
-        self.means.terminal.event(EventReport {
-            number: due.number,
-            label,
-            takers: due.takers,
-            what,
-        });
+/// The same is done again, when the grid may have recovered.
+fn in_a_while(due: Due) -> Due {
+    Due {
+        at: Instant::now() + OWN_FAILURE,
+        ..due
     }
+}
+
+/// A number of attempts in words.
+fn attempts(count: u32) -> String {
+    format!("{count} attempt{}", if count == 1 { "" } else { "s" })
 }
 
 fn after(time: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {

@@ -138,7 +138,7 @@ fn shown(report: &EventReport) -> Value {
             attempts,
             problem,
             reason,
-            file: _,
+            kept_in: _,
         } => json!({
             "what": "deadLettered",
             "function": by,

@@ -18,7 +18,7 @@ use crate::dev::{
         batching::Batching,
         store::{Condemned, PendingDelivery},
     },
-    terminal::EventLabel,
+    terminal::{EventLabel, EventReport, Happening},
 };
 
 /// An event on its way to one function.
@@ -80,6 +80,16 @@ impl Due {
             bytes,
             text,
             condemned: None,
+        }
+    }
+
+    /// What happened to it, to be told.
+    pub(super) fn report(&self, what: Happening) -> EventReport {
+        EventReport {
+            number: self.number,
+            label: Arc::clone(&self.label),
+            takers: self.takers,
+            what,
         }
     }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, params};
 
-use super::{GridStore, StoreError, time};
+use super::{GridStore, StoreError, events::forget_all_old, time};
 use crate::dev::grid::retry::{Outcome, recorded_reason};
 
 /// A delivery that is not over.
@@ -80,6 +80,7 @@ fn take_up(
     for delivery in gone {
         delete.execute(params![delivery.event, delivery.subscription])?;
     }
+    forget_all_old(connection)?;
     Ok(pending)
 }
 
