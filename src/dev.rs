@@ -86,6 +86,9 @@ pub struct DeliveryOptions {
     /// A file of event subscriptions: an object of ARM properties by name, topics with such objects, or a compiled ARM template.
     /// Without it there is one topic with one subscription for each function, to the types that it takes.
     pub subscriptions: Option<PathBuf>,
+    /// Where dead letters are kept: a folder, or the address of a blob container of Azurite on this machine, which must exist.
+    /// Without it a folder in the data folder.
+    pub dead_letters: Option<String>,
     /// How long after the last attempt a dead letter is written, in Event Grid's time. Without it Azure's five minutes.
     pub dead_letter_hold: Option<Duration>,
     /// Makes the random part of every wait, and what is injected into which request, the same in every run.
@@ -227,7 +230,8 @@ impl Dev {
         if let Some(problem) = grid.refuses_handler(options.managed_identity) {
             return Err(DevError::DefaultTopic(problem));
         }
-        let banner = banner(&options, &addresses, &grid.topics(), &folder);
+        let dead_letters = grid.dead_letters();
+        let banner = banner(&options, &addresses, &grid.topics(), &folder, &dead_letters);
         let mut environment = publishing(&addresses.grid, options.managed_identity);
         environment.extend(options.environment);
         let host_options = HostOptions {
@@ -381,7 +385,8 @@ impl LocalGrid {
             address,
             deliver_to,
             terminal,
-            folder,
+            // Held until the grid has ended.
+            folder: _folder,
         } = self;
         let (stopper, stop) = stop::channel();
         terminal.notice(format!(
@@ -392,10 +397,7 @@ impl LocalGrid {
         }
         terminal.notice(format!("Live page          {address}"));
         terminal.notice(format!("Access key         {DEVELOPMENT_KEY}"));
-        terminal.notice(format!(
-            "Dead letters       {}",
-            folder.dead_letters().display()
-        ));
+        terminal.notice(format!("Dead letters       {}", grid.dead_letters()));
         let ended = until(
             shutdown,
             &stopper,

@@ -56,6 +56,11 @@ struct Delivery {
     #[arg(long, value_name = "FILE")]
     subscriptions: Option<PathBuf>,
 
+    /// Where dead letters are kept: a folder, or a blob container of Azurite on this machine, as
+    /// http://127.0.0.1:10000/devstoreaccount1/CONTAINER [default: DIR/deadletters, with DIR that of --data]
+    #[arg(long, value_name = "FOLDER|URL")]
+    dead_letters: Option<String>,
+
     /// How long after the last attempt a dead letter is written, in Event Grid's time [default: Azure's 300]
     #[arg(long, value_name = "SECONDS")]
     dead_letter_hold: Option<u64>,
@@ -75,6 +80,7 @@ impl From<Delivery> for DeliveryOptions {
     fn from(delivery: Delivery) -> Self {
         Self {
             subscriptions: delivery.subscriptions,
+            dead_letters: delivery.dead_letters,
             dead_letter_hold: delivery.dead_letter_hold.map(Duration::from_secs),
             seed: delivery.seed,
             faults: delivery.faults,

@@ -8,6 +8,7 @@ pub(super) fn banner(
     addresses: &Addresses,
     topics: &[(String, String)],
     folder: &DataFolder,
+    dead_letters: &str,
 ) -> Vec<String> {
     let Addresses { grid, host } = addresses;
     let mut lines = vec![
@@ -53,10 +54,7 @@ pub(super) fn banner(
         let what = "the handler publishes with tokens from /msi/token";
         lines.push(row("  identity", what));
     }
-    lines.push(row(
-        "  dead letters",
-        &folder.dead_letters().display().to_string(),
-    ));
+    lines.push(row("  dead letters", dead_letters));
     if let Some((_, store)) = options
         .environment
         .iter()

@@ -59,6 +59,12 @@ pub enum DevError {
         /// Which member of it, and what is wrong there.
         problem: String,
     },
+    /// Dead letters cannot be kept where they are to be.
+    #[error(
+        "--dead-letters takes a folder, or a container of Azurite such as \
+         http://127.0.0.1:10000/devstoreaccount1/deadletters: {0}"
+    )]
+    DeadLetters(String),
     /// A fault is to be injected into deliveries of a subscription that there is not.
     #[error("--fault {0}: there is no such subscription")]
     Fault(String),

@@ -120,7 +120,7 @@ struct Arrivals {
     subscription: EventSubscription,
     callback: Arc<Callback>,
     standing: Arc<Standing>,
-    receiver: UnboundedReceiver<Due>,
+    receiver: UnboundedReceiver<Vec<Due>>,
 }
 
 /// What makes one grid differ from another.
@@ -144,7 +144,7 @@ struct Topic {
     store: GridStore,
     dead_letters: DeadLetters,
     terminal: Terminal,
-    subscriptions: HashMap<&'static str, UnboundedSender<Due>>,
+    subscriptions: HashMap<&'static str, UnboundedSender<Vec<Due>>>,
     held_bytes: Arc<Semaphore>,
     /// One replay at a time: a letter clicked twice is replayed once.
     replaying: Mutex<()>,
@@ -222,7 +222,12 @@ impl Grid {
             gate: Arc::new(Gate::new()),
             topics,
             store,
-            dead_letters: DeadLetters::new(folder.dead_letters()),
+            dead_letters: DeadLetters::new(
+                options.dead_letters.as_deref(),
+                folder.dead_letters(),
+                Arc::clone(&clock),
+                terminal.clone(),
+            )?,
             terminal,
             subscriptions: senders,
             held_bytes: Arc::new(Semaphore::new(HELD_BYTES)),
@@ -280,6 +285,11 @@ impl Grid {
         )
     }
 
+    /// Where dead letters are kept.
+    pub(super) fn dead_letters(&self) -> String {
+        self.topic.dead_letters.place()
+    }
+
     /// Accepts events and delivers them to the host. Deliveries end with `deliver_until`; publishers are answered until
     /// those under way are over and `answer_until` says so, because the functions behind them publish as well.
     pub(super) async fn run(
@@ -301,6 +311,8 @@ impl Grid {
             grid_address: self.address()?.into(),
             terminal: self.topic.terminal.clone(),
         };
+        let dead_letters = self.topic.dead_letters.clone();
+        tokio::spawn(async move { dead_letters.check().await });
         self.topic.take_up().await?;
         let share = (UNDER_WAY / self.arrivals.len().max(1)).max(1);
         let subscriptions = self.arrivals.iter();
@@ -370,7 +382,8 @@ impl Topic {
         }
         for delivery in &pending {
             let takers = takers.get(&delivery.event).copied().unwrap_or(1);
-            self.hand_over(&delivery.subscription, Due::left_behind(delivery, takers));
+            let due = Due::left_behind(delivery, takers);
+            self.hand_over(&delivery.subscription, vec![due]);
         }
         Ok(())
     }
@@ -424,10 +437,12 @@ impl Topic {
             .accept(origin, Arc::clone(&routed), accepted.0, accepted.1)
             .await;
         let numbers = kept.map_err(|error| Refusal::NotKept(error.to_string()))?;
+        let mut reports = Vec::new();
+        let mut arrivals: HashMap<&'static str, Vec<Due>> = HashMap::new();
         for (number, (event, takers)) in numbers.into_iter().zip(routed.iter()) {
             let label = Arc::new(EventLabel::new(&event.event_type, event.subject.as_deref()));
-            let report = |what| {
-                self.terminal.event(EventReport {
+            let mut report = |what| {
+                reports.push(EventReport {
                     number,
                     label: Arc::clone(&label),
                     takers: takers.len(),
@@ -451,8 +466,12 @@ impl Topic {
                     event.text.len(),
                     text.clone(),
                 );
-                self.hand_over(function, due);
+                arrivals.entry(function).or_default().push(due);
             }
+        }
+        self.terminal.events(reports);
+        for (function, events) in arrivals {
+            self.hand_over(function, events);
         }
         Ok(())
     }
@@ -480,12 +499,12 @@ impl Topic {
         self.store.keep_clock(reading).await
     }
 
-    fn hand_over(&self, function: &str, due: Due) {
+    fn hand_over(&self, function: &str, events: Vec<Due>) {
         // The error says that deliveries have ended; the event is on disk and goes on at the next start.
         drop(
             self.subscriptions
                 .get(function)
-                .map(|subscription| subscription.send(due)),
+                .map(|subscription| subscription.send(events)),
         );
     }
 }
@@ -572,9 +591,7 @@ async fn dead_letters(
 ) -> Response {
     let limit = asked.limit.unwrap_or(SHOWN).min(SHOWN_AT_MOST);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let dead_letters = topic.dead_letters.clone();
-    let listed = tokio::task::spawn_blocking(move || dead_letters.list(limit)).await;
-    match listed.map_err(std::io::Error::other).flatten() {
+    match topic.dead_letters.list(limit).await {
         Ok(letters) => Json(json!({"deadLetters": letters})).into_response(),
         Err(error) => unreadable(&error),
     }

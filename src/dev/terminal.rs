@@ -6,11 +6,10 @@
 mod event_lines;
 
 use std::{
-    io::{IsTerminal as _, Write},
-    path::PathBuf,
+    io::{IsTerminal as _, Write as _, stderr, stdout},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -22,8 +21,9 @@ use tokio::sync::{broadcast, oneshot};
 use self::event_lines::EventLines;
 use super::ambient::now;
 
-/// How many reports may wait to be written.
+/// How many messages may wait to be written, and how many reports in them.
 const WAITING: usize = 4096;
+const WAITING_REPORTS: usize = 16 * 1024;
 
 /// How many reports may wait for a page. One that falls behind by more is told how many it missed.
 const WATCHED: usize = 16 * 1024;
@@ -133,13 +133,13 @@ pub(super) enum Happening {
         /// Why it is given up, in Azure's word.
         reason: &'static str,
         /// Where it lies now.
-        file: PathBuf,
+        kept_in: String,
     },
 }
 
 #[derive(Debug)]
 enum Report {
-    Event(EventReport),
+    Events(Vec<EventReport>),
     Notice(String),
     Alarm(String),
     Flush(oneshot::Sender<()>),
@@ -150,6 +150,8 @@ enum Report {
 pub(super) struct Terminal {
     reports: SyncSender<Report>,
     watched: broadcast::Sender<Arc<EventReport>>,
+    /// How many reports wait to be written.
+    waiting: Arc<AtomicUsize>,
     left_out: Arc<AtomicU64>,
 }
 
@@ -157,10 +159,13 @@ impl Terminal {
     /// Starts the writing thread. A quiet terminal shows only what went wrong.
     pub(super) fn start(quiet: bool) -> Self {
         let (reports, receiver) = sync_channel(WAITING);
+        let waiting = Arc::new(AtomicUsize::new(0));
         let left_out = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
             lines: EventLines::default(),
             quiet,
+            coloured: (stdout().is_terminal(), stderr().is_terminal()),
+            waiting: Arc::clone(&waiting),
             left_out: Arc::clone(&left_out),
         };
         std::thread::spawn(move || writer.run(&receiver));
@@ -168,17 +173,33 @@ impl Terminal {
         Self {
             reports,
             watched,
+            waiting,
             left_out,
         }
     }
 
-    /// Tells what happened to an event.
-    pub(super) fn event(&self, report: EventReport) {
+    /// Tells what happened to events.
+    pub(super) fn events(&self, mut reports: Vec<EventReport>) {
         if self.watched.receiver_count() > 0 {
-            // The error says that the last page has gone in this moment.
-            drop(self.watched.send(Arc::new(report.clone())));
+            for report in &reports {
+                // The error says that the last page has gone in this moment.
+                drop(self.watched.send(Arc::new(report.clone())));
+            }
         }
-        self.send(Report::Event(report));
+        // The terminal shows an event once something became of it.
+        reports.retain(|report| !matches!(report.what, Happening::Accepted { .. }));
+        let count = reports.len();
+        if count == 0 {
+            return;
+        }
+        if self.waiting.fetch_add(count, Ordering::Relaxed) < WAITING_REPORTS
+            && self.reports.try_send(Report::Events(reports)).is_ok()
+        {
+            return;
+        }
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+        let lines = u64::try_from(count).unwrap_or(u64::MAX);
+        self.left_out.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// Everything that is told about events from now on.
@@ -218,6 +239,13 @@ struct Line {
     text: String,
 }
 
+impl Line {
+    /// Alarms go to standard error, and are shown even when quiet.
+    fn is_alarm(&self) -> bool {
+        self.style == Style::Alarm
+    }
+}
+
 /// How a line is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
@@ -242,6 +270,9 @@ impl Style {
 struct Writer {
     lines: EventLines,
     quiet: bool,
+    /// Whether standard output and standard error are.
+    coloured: (bool, bool),
+    waiting: Arc<AtomicUsize>,
     left_out: Arc<AtomicU64>,
 }
 
@@ -249,27 +280,32 @@ impl Writer {
     fn run(&mut self, reports: &Receiver<Report>) {
         loop {
             match reports.recv_timeout(TICK) {
-                Ok(Report::Event(report)) => {
-                    let ready = self.lines.add(report, Instant::now());
-                    self.write_all(ready);
+                Ok(Report::Events(reports)) => {
+                    let (count, now) = (reports.len(), Instant::now());
+                    let ready = reports.into_iter();
+                    let ready: Vec<_> = ready
+                        .flat_map(|report| self.lines.add(report, now))
+                        .collect();
+                    self.write(&ready);
+                    self.waiting.fetch_sub(count, Ordering::Relaxed);
                 }
-                Ok(Report::Notice(text)) => self.write(&Line {
+                Ok(Report::Notice(text)) => self.write(&[Line {
                     style: Style::Plain,
                     text,
-                }),
-                Ok(Report::Alarm(text)) => self.write(&Line {
+                }]),
+                Ok(Report::Alarm(text)) => self.write(&[Line {
                     style: Style::Alarm,
                     text,
-                }),
+                }]),
                 Ok(Report::Flush(written)) => {
                     let ready = self.lines.finish();
-                    self.write_all(ready);
+                    self.write(&ready);
                     // Nobody waits any more: fine.
                     let _ = written.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let ready = self.lines.overdue(Instant::now());
-                    self.write_all(ready);
+                    self.write(&ready);
                     self.tell_left_out();
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -281,43 +317,36 @@ impl Writer {
         let left_out = self.left_out.swap(0, Ordering::Relaxed);
         if left_out > 0 {
             let text = format!("{left_out} lines left out: the terminal was too slow");
-            self.write(&Line {
+            self.write(&[Line {
                 style: Style::Warning,
                 text,
-            });
+            }]);
         }
     }
 
-    fn write_all(&self, lines: Vec<Line>) {
-        for line in lines {
-            self.write(&line);
-        }
-    }
-
-    fn write(&self, line: &Line) {
-        // A terminal that is gone is no reason to stop, and there is nowhere to tell it: hence the drops.
-        match line.style {
-            Style::Alarm => {
-                let mut stream = std::io::stderr().lock();
-                let coloured = stream.is_terminal();
-                drop(write_line(&mut stream, line, coloured));
+    /// Writes the lines in their order, those that go to the same place in one piece.
+    fn write(&self, lines: &[Line]) {
+        let (out, error) = self.coloured;
+        for piece in lines.chunk_by(|one, other| one.is_alarm() == other.is_alarm()) {
+            // A terminal that is gone is no reason to stop, and there is nowhere to tell it: hence the drops.
+            if piece.iter().any(Line::is_alarm) {
+                drop(stderr().write_all(written(piece, error).as_bytes()));
+            } else if !self.quiet {
+                let mut stream = stdout().lock();
+                drop(stream.write_all(written(piece, out).as_bytes()));
+                drop(stream.flush());
             }
-            Style::Plain | Style::Warning if !self.quiet => {
-                let mut stream = std::io::stdout().lock();
-                let coloured = stream.is_terminal();
-                drop(write_line(&mut stream, line, coloured));
-            }
-            Style::Plain | Style::Warning => {}
         }
     }
 }
 
-fn write_line(stream: &mut impl Write, line: &Line, coloured: bool) -> std::io::Result<()> {
-    match line.style.colour().filter(|_| coloured) {
-        Some(colour) => writeln!(stream, "\u{1b}[{colour}m{}\u{1b}[0m", line.text)?,
-        None => writeln!(stream, "{}", line.text)?,
-    }
-    stream.flush()
+/// The lines as they are written.
+fn written(lines: &[Line], coloured: bool) -> String {
+    let line = |line: &Line| match line.style.colour().filter(|_| coloured) {
+        Some(colour) => format!("\u{1b}[{colour}m{}\u{1b}[0m\n", line.text),
+        None => format!("{}\n", line.text),
+    };
+    lines.iter().map(line).collect()
 }
 
 /// The time of day as the developer's own clock shows it.
@@ -359,13 +388,9 @@ mod tests {
             style: Style::Alarm,
             text: "broken".to_owned(),
         };
-        let written = |coloured| {
-            let mut stream = Vec::new();
-            write_line(&mut stream, &line, coloured).unwrap();
-            String::from_utf8(stream).unwrap()
-        };
-        assert_eq!(written(false), "broken\n");
-        assert_eq!(written(true), "\u{1b}[1;31mbroken\u{1b}[0m\n");
+        let lines = [line];
+        assert_eq!(written(&lines, false), "broken\n");
+        assert_eq!(written(&lines, true), "\u{1b}[1;31mbroken\u{1b}[0m\n");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod conformance;
 mod convergence;
 mod delivery;
 mod dev_clock;
+mod dev_dead_letters;
 mod dev_expiry;
 mod dev_faults;
 mod dev_grid;

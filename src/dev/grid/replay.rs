@@ -1,6 +1,6 @@
 //! Replaying a dead letter: its event goes once more to the function that did not take it, and to no other.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{
     Topic,
     admission::{Refusal, admit_again},
-    dead_letters::OpenedLetter,
+    dead_letters::{OpenedLetter, PlaceError},
 };
 use crate::dev::{body, json::Json};
 
@@ -35,8 +35,10 @@ pub(super) enum Unplayable {
     Unknown(String),
     #[error("no function takes the letters in {0}")]
     NoFunction(String),
-    #[error("the dead letter cannot be read: {0}")]
-    Letter(#[from] io::Error),
+    #[error("the dead letter cannot be read or removed: {0}")]
+    Letter(#[from] PlaceError),
+    #[error("the replay broke off")]
+    BrokenOff,
     #[error("the event of the dead letter is not accepted: {0}")]
     Event(#[from] Refusal),
     #[error("the grid's database failed: {0}")]
@@ -49,7 +51,7 @@ impl IntoResponse for Unplayable {
             Self::Body(_) => StatusCode::BAD_REQUEST,
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::NoFunction(_) | Self::Event(_) => StatusCode::CONFLICT,
-            Self::Letter(_) | Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Letter(_) | Self::BrokenOff | Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let body = json!({"error": {"message": self.to_string()}});
         (status, Json(body)).into_response()
@@ -68,7 +70,7 @@ pub(super) async fn replay(
         serde_json::from_slice(&body).map_err(|error| Unplayable::Body(error.to_string()))?;
     // A sender that goes away does not stop a replay half-way.
     let replayed = tokio::spawn(async move { topic.replay(wanted.path).await }).await;
-    let function = replayed.map_err(io::Error::other)??;
+    let function = replayed.map_err(|_| Unplayable::BrokenOff)??;
     Ok(Json(json!({"replayedTo": function})).into_response())
 }
 
@@ -77,12 +79,8 @@ impl Topic {
     /// keeps the letter though it is replayed: at least once, never not at all. Returns the function.
     async fn replay(&self, path: String) -> Result<&'static str, Unplayable> {
         let _alone = self.replaying.lock().await;
-        let dead_letters = self.dead_letters.clone();
-        let at = path.clone();
-        let opened = tokio::task::spawn_blocking(move || dead_letters.open(&at)).await;
-        let letter = opened
-            .map_err(io::Error::other)??
-            .ok_or(Unplayable::Unknown(path))?;
+        let opened = self.dead_letters.open(&path).await?;
+        let letter = opened.ok_or(Unplayable::Unknown(path))?;
         let function = self
             .subscriptions
             .keys()
@@ -94,8 +92,7 @@ impl Topic {
         let events = admit_again(topic, &text)?;
         let routed = events.into_iter().map(|event| (event, vec![function]));
         self.keep_and_deliver(topic, routed.collect()).await?;
-        let removed = tokio::task::spawn_blocking(move || letter.remove()).await;
-        removed.map_err(io::Error::other)??;
+        self.dead_letters.remove(&letter).await?;
         Ok(function)
     }
 

@@ -140,7 +140,7 @@ fn shown(report: &EventReport) -> Value {
             attempts,
             problem,
             reason,
-            file: _,
+            kept_in: _,
         } => json!({
             "what": "deadLettered",
             "function": by,

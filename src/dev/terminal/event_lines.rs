@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -95,9 +94,11 @@ impl EventLines {
                 attempts,
                 problem,
                 reason,
-                file,
+                kept_in,
             } => {
-                ready.push(dead_letter(&heading, by, attempts, &problem, reason, &file));
+                ready.push(dead_letter(
+                    &heading, by, attempts, &problem, reason, &kept_in,
+                ));
                 attempts
             }
         };
@@ -167,21 +168,20 @@ fn dead_letter(
     attempts: u32,
     problem: &str,
     reason: &str,
-    file: &Path,
+    kept_in: &str,
 ) -> Line {
     let times = if attempts == 1 { "attempt" } else { "attempts" };
     Line {
         style: Style::Alarm,
         text: format!(
-            "{heading} ✗ {by}: DEAD LETTER after {attempts} {times} ({reason}; {problem}), kept in {}",
-            file.display()
+            "{heading} ✗ {by}: DEAD LETTER after {attempts} {times} ({reason}; {problem}), kept in {kept_in}"
         ),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, sync::Arc};
+    use std::sync::Arc;
 
     use super::*;
 
@@ -274,7 +274,7 @@ mod tests {
             attempts: 1,
             problem: "400".to_owned(),
             reason: "UndeliverableDueToHttpBadRequest",
-            file: PathBuf::from("a/b.json"),
+            kept_in: "a/b.json".to_owned(),
         };
         let ready = lines.add(report(1, 1, what), Instant::now());
         assert_eq!(

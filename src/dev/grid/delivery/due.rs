@@ -15,7 +15,7 @@ use crate::dev::{
         clock::Moment,
         store::{LastAttempt, PendingDelivery},
     },
-    terminal::EventLabel,
+    terminal::{EventLabel, EventReport, Happening},
 };
 
 /// An event on its way to one function.
@@ -85,6 +85,16 @@ impl Due {
             last: None,
             condemned: None,
             answered_late: false,
+        }
+    }
+
+    /// What happened to it, to be told.
+    pub(super) fn report(&self, what: Happening) -> EventReport {
+        EventReport {
+            number: self.number,
+            label: Arc::clone(&self.label),
+            takers: self.takers,
+            what,
         }
     }
 

@@ -4,13 +4,13 @@ use std::{future::pending, sync::Arc};
 
 use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 
-use super::{ARRIVALS, Delivery, Due, OWN_FAILURE};
+use super::{ARRIVALS, Delivery, Due, OWN_FAILURE, condemned};
 use crate::dev::{
     ambient::now,
     grid::{
         clock::Moment,
         retry::{LIFE_EXCEEDED, Outcome},
-        store::LastAttempt,
+        store::{LastAttempt, Leaves},
     },
     stop::Stop,
 };
@@ -23,8 +23,8 @@ impl Delivery {
             && (due.attempt > 1 || self.standing.is_on_probation())
     }
 
-    /// Gives up an event without the attempt whose time has come. Returns it when something is left to do.
-    pub(super) async fn give_up_untried(&self, due: Due) -> Option<Due> {
+    /// Gives up an event without the attempt whose time has come. Returns what is left to do.
+    pub(super) async fn give_up_untried(&self, due: Due) -> Vec<Due> {
         let last = due.last.clone().unwrap_or_else(|| {
             Arc::new(LastAttempt {
                 outcome: Outcome::Probation,
@@ -38,7 +38,15 @@ impl Delivery {
             last: Some(last),
             ..due
         };
-        self.give_up(due, None, LIFE_EXCEEDED).await
+        let leaves = self.given_up(LIFE_EXCEEDED, self.means.clock.now());
+        let due = match self.leave(due, leaves).await {
+            Ok(due) => due,
+            Err(again) => return again,
+        };
+        if let (Leaves::Dropped, Some(last)) = (leaves, &due.last) {
+            self.tell_dropped(&due, due.attempt, LIFE_EXCEEDED, &last.problem);
+        }
+        condemned(due, leaves).into_iter().collect()
     }
 
     /// Returns when the subscription expires, if ever.
@@ -50,7 +58,7 @@ impl Delivery {
     }
 
     /// The subscription has expired: gives up what is left, and what still arrives.
-    pub(super) async fn forget(&self, mut arrivals: UnboundedReceiver<Due>, stop: &Stop) {
+    pub(super) async fn forget(&self, mut arrivals: UnboundedReceiver<Vec<Due>>, stop: &Stop) {
         let name = self.subscription.name;
         self.means.terminal.notice(format!(
             "{name} has expired (expirationTimeUtc): nothing more is delivered for it"

@@ -48,27 +48,25 @@ impl Unanswered {
 impl Delivery {
     pub(super) async fn note_late_answer(self: Arc<Self>, due: Due, _under_way: UnderWay) -> Rest {
         Rest {
-            again: self.delivered_late(due).await.into_iter().collect(),
-            unanswered: None,
+            again: self.delivered_late(due).await,
+            made: None,
         }
     }
 
     /// Takes note that the last attempt was answered after all. It stays recorded as timed out.
-    pub(super) async fn delivered_late(&self, due: Due) -> Option<Due> {
-        let due = match self.record(due, None, Leaves::Delivered).await {
+    pub(super) async fn delivered_late(&self, due: Due) -> Vec<Due> {
+        let due = match self.leave(due, Leaves::Delivered).await {
             Ok(due) => due,
-            Err(again) => return Some(again),
+            Err(again) => return again,
         };
         let began = due.last.as_ref().map_or_else(now, |last| last.at);
-        self.report(
-            &due,
-            Happening::Taken {
-                by: self.subscription.name,
-                attempt: due.attempt.saturating_sub(1),
-                within: (now() - began).to_std().unwrap_or_default(),
-            },
-        );
-        None
+        let what = Happening::Taken {
+            by: self.subscription.name,
+            attempt: due.attempt.saturating_sub(1),
+            within: (now() - began).to_std().unwrap_or_default(),
+        };
+        self.means.terminal.events(vec![due.report(what)]);
+        Vec::new()
     }
 }
 

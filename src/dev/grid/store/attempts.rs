@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
-use super::{GridStore, StoreError};
+use super::{GridStore, StoreError, events::forget_if_old};
 use crate::dev::grid::{clock::Moment, retry::Outcome};
 
 /// One attempt at a delivery, and where it leaves the delivery.
@@ -37,11 +37,24 @@ pub(in super::super) enum Leaves {
     Dropped,
 }
 
+/// Where an event ended that was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Grave {
+    /// Its dead letter lies where dead letters are kept.
+    DeadLetter,
+    /// There was no place for its dead letter.
+    None,
+}
+
 impl GridStore {
-    /// Keeps what came of an attempt.
-    pub(in super::super) async fn record(&self, attempt: Attempt) -> Result<(), StoreError> {
+    /// Keeps what came of attempts: of all or, if that fails, of none.
+    pub(in super::super) async fn record(&self, attempts: Vec<Attempt>) -> Result<(), StoreError> {
         self.writer
-            .run(move |connection| record(connection, &attempt))
+            .run(move |connection| {
+                attempts
+                    .iter()
+                    .try_for_each(|attempt| record(connection, attempt))
+            })
             .await
     }
 
@@ -75,14 +88,15 @@ impl GridStore {
             .await
     }
 
-    /// Keeps that a dead letter is in its folder.
-    pub(in super::super) async fn letter_written(
+    /// Keeps what became of an event that was given up.
+    pub(in super::super) async fn buried(
         &self,
         event: i64,
         subscription: &'static str,
+        grave: Grave,
     ) -> Result<(), StoreError> {
         self.writer
-            .run(move |connection| letter_written(connection, event, subscription))
+            .run(move |connection| buried(connection, event, subscription, grave))
             .await
     }
 }
@@ -141,17 +155,29 @@ fn leave(
             )?
             .execute(params![event, subscription, reason, at.timestamp_millis()])?;
     }
+    if matches!(leaves, Leaves::Delivered | Leaves::Dropped) {
+        forget_if_old(connection, event)?;
+    }
     Ok(())
 }
 
-fn letter_written(connection: &Connection, event: i64, subscription: &str) -> rusqlite::Result<()> {
+fn buried(
+    connection: &Connection,
+    event: i64,
+    subscription: &str,
+    grave: Grave,
+) -> rusqlite::Result<()> {
+    let state = match grave {
+        Grave::DeadLetter => "deadLettered",
+        Grave::None => "dropped",
+    };
     connection
         .prepare_cached("delete from condemned where event = ? and subscription = ?")?
         .execute(params![event, subscription])?;
     connection
         .prepare_cached(
-            "update delivery set state = 'deadLettered', next_at = null where event = ? and subscription = ?",
+            "update delivery set state = ?, next_at = null where event = ? and subscription = ?",
         )?
-        .execute(params![event, subscription])?;
-    Ok(())
+        .execute(params![state, event, subscription])?;
+    forget_if_old(connection, event)
 }

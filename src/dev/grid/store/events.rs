@@ -11,8 +11,8 @@ use crate::dev::grid::{admission::AdmittedEvent, clock::Moment, topics::Origin};
 /// How many events are kept. Older ones go once all their deliveries are over.
 const KEPT_EVENTS: i64 = 10_000;
 
-/// Old events are looked for once in so many accepted ones.
-const PRUNE_EVERY: i64 = 500;
+/// How many events become old at a time. Each is looked at then, and once more when its last delivery is over.
+const OLD_AT_ONCE: i64 = 500;
 
 impl GridStore {
     /// Keeps events of a topic, each with a pending delivery to every function named beside it. Returns their numbers once they are on disk.
@@ -92,19 +92,40 @@ fn accept(
         for function in functions {
             insert_delivery.execute(params![number, function, moment])?;
         }
-        if number % PRUNE_EVERY == 0 {
-            prune(connection, number)?;
+        if number % OLD_AT_ONCE == 0 {
+            let old = number - KEPT_EVENTS;
+            forget(connection, old - OLD_AT_ONCE, old)?;
         }
         numbers.push(number);
     }
     Ok(numbers)
 }
 
-fn prune(connection: &Connection, newest: i64) -> rusqlite::Result<()> {
+/// Forgets the events after the first number and up to the last one whose deliveries are over.
+fn forget(connection: &Connection, after: i64, to: i64) -> rusqlite::Result<()> {
     let mut delete = connection.prepare_cached(
-        "delete from event where number <= ? and not exists (
+        "delete from event where number > ? and number <= ? and not exists (
              select 1 from delivery where delivery.event = event.number and state = 'pending')",
     )?;
-    delete.execute([newest - KEPT_EVENTS])?;
+    delete.execute([after, to])?;
     Ok(())
+}
+
+/// Forgets the event if it is old and its deliveries are over.
+pub(super) fn forget_if_old(connection: &Connection, event: i64) -> rusqlite::Result<()> {
+    if event <= newest(connection)? - KEPT_EVENTS {
+        forget(connection, event - 1, event)?;
+    }
+    Ok(())
+}
+
+/// Forgets every event that is old and whose deliveries are over.
+pub(super) fn forget_all_old(connection: &Connection) -> rusqlite::Result<()> {
+    forget(connection, 0, newest(connection)? - KEPT_EVENTS)
+}
+
+/// The number of the newest event.
+fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut select = connection.prepare_cached("select coalesce(max(number), 0) from event")?;
+    select.query_row([], |row| row.get(0))
 }

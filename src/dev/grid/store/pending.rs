@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, params};
 
-use super::{GridStore, StoreError, time};
+use super::{GridStore, StoreError, events::forget_all_old, time};
 use crate::dev::grid::{
     clock::Moment,
     retry::{Outcome, recorded_reason},
@@ -88,6 +88,7 @@ fn take_up(
     for (delivery, _) in gone {
         delete.execute(params![delivery.event, delivery.subscription])?;
     }
+    forget_all_old(connection)?;
     Ok(pending.into_iter().map(|(delivery, _)| delivery).collect())
 }
 

@@ -1,6 +1,10 @@
 //! A thread that owns a database connection and runs, in one transaction, whatever waits for it.
 
-use std::{fmt, thread};
+use std::{
+    fmt,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -27,21 +31,38 @@ type Work = Box<
     dyn FnOnce(Result<&Connection, StoreError>) -> (Result<(), StoreError>, Announcement) + Send,
 >;
 
-/// A handle to the thread. The thread ends with its last handle.
+/// A handle to the thread. The thread ends with its last handle, and the connection is closed by then.
 #[derive(Clone)]
-pub(super) struct Worker(mpsc::Sender<Work>);
+pub(super) struct Worker(Arc<Thread>);
+
+struct Thread {
+    /// Taken when it is to end.
+    waiting: Option<mpsc::Sender<Work>>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        drop(self.waiting.take());
+        // The error says that it panicked, which has been told already.
+        drop(self.running.take().map(JoinHandle::join));
+    }
+}
 
 impl Worker {
     /// Starts the thread.
     pub(super) fn start(connection: Connection) -> Self {
         let (sender, mut waiting) = mpsc::channel::<Work>(GROUP);
-        thread::spawn(move || {
+        let running = thread::spawn(move || {
             let mut group = Vec::with_capacity(GROUP);
             while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
                 run_group(&connection, group.drain(..));
             }
         });
-        Self(sender)
+        Self(Arc::new(Thread {
+            waiting: Some(sender),
+            running: Some(running),
+        }))
     }
 
     /// Runs `work` and returns its result once it is committed.
@@ -65,7 +86,8 @@ impl Worker {
             }
         };
         let gone = || StoreError("its thread has ended".to_owned());
-        self.0.send(Box::new(work)).await.map_err(|_| gone())?;
+        let waiting = self.0.waiting.as_ref().ok_or_else(gone)?;
+        waiting.send(Box::new(work)).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
