@@ -75,10 +75,15 @@ fn take_up(
     let (pending, gone): (Vec<_>, Vec<_>) = pending
         .into_iter()
         .partition(|delivery| functions.contains(&delivery.subscription.as_str()));
-    let mut delete =
-        connection.prepare("delete from delivery where event = ? and subscription = ?")?;
     for delivery in gone {
-        delete.execute(params![delivery.event, delivery.subscription])?;
+        for delete in [
+            "delete from attempt where event = ? and subscription = ?",
+            "delete from condemned where event = ? and subscription = ?",
+            "delete from delivery where event = ? and subscription = ?",
+        ] {
+            let mut delete = connection.prepare_cached(delete)?;
+            delete.execute(params![delivery.event, delivery.subscription])?;
+        }
     }
     forget_all_old(connection)?;
     Ok(pending)
