@@ -2,7 +2,9 @@
 Usage: dead_letters.py ORDERFLOW AZURITE FOLDER"""
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -72,15 +74,17 @@ def azurite():
     process = subprocess.Popen(
         ["node", AZURITE, "--blobHost", "127.0.0.1", "--blobPort", str(STORAGE), "--location", f"{FOLDER}/azurite",
          "--silent", "--skipApiVersionCheck", "--disableTelemetry"],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, start_new_session=True,
     )
     until("Azurite listens", lambda: listens(STORAGE))
     return process
 
 
-def end(process):
-    process.terminate()
+def end(process, port):
+    """Ends the process and its children: `node` may be a wrapper."""
+    os.killpg(process.pid, signal.SIGTERM)
     process.wait(timeout=30)
+    until("nobody listens", lambda: not listens(port))
 
 
 def ask(path, body=None, **headers):
@@ -122,7 +126,7 @@ with open(TERMINAL, "w") as terminal:
     grid = subprocess.Popen(
         [ORDERFLOW, "grid", "--grid-port", str(GRID), "--data", f"{FOLDER}/data", "--subscriptions", f"{FOLDER}/hook.json",
          "--dead-letters", f"{account}/letters", "--dead-letter-hold", "0"],
-        stdout=terminal, stderr=terminal,
+        stdout=terminal, stderr=terminal, start_new_session=True,
     )
 try:
     until("the grid listens", lambda: listens(GRID))
@@ -146,7 +150,7 @@ try:
     assert ask("/deadletters") == {"deadLetters": [{"path": blob.name, "events": [letter]}]}
     passed("it is listed")
 
-    end(storage)
+    end(storage, STORAGE)
     publish("second")
     until("the outage is told of", lambda: says("the blob storage is not reached"))
     assert state("second") == "pending"
@@ -178,5 +182,5 @@ except BaseException:
         print(file.read(), file=sys.stderr)
     raise
 finally:
-    end(grid)
-    end(storage)
+    end(grid, GRID)
+    end(storage, STORAGE)

@@ -105,7 +105,8 @@ impl GridStore {
         writing.pragma_update(None, "journal_mode", "wal")?;
         // An accepted event survives a power cut, not only the end of the process.
         writing.pragma_update(None, "synchronous", "full")?;
-        writing.pragma_update(None, "foreign_keys", true)?;
+        // SQLite makes a table in memory for each row whose children it deletes: they are deleted by name instead.
+        writing.pragma_update(None, "foreign_keys", false)?;
         writing.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
         writing.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         writing.execute_batch(SCHEMA)?;

@@ -71,23 +71,6 @@ impl GridStore {
             .await
     }
 
-    /// Gives up every delivery of a subscription that is not over, as when it is deleted.
-    pub(in super::super) async fn forget(
-        &self,
-        subscription: &'static str,
-    ) -> Result<(), StoreError> {
-        self.writer
-            .run(move |connection| {
-                connection
-                    .prepare_cached(
-                        "delete from delivery where state = 'pending' and subscription = ?",
-                    )?
-                    .execute([subscription])?;
-                Ok(())
-            })
-            .await
-    }
-
     /// Keeps what became of an event that was given up.
     pub(in super::super) async fn buried(
         &self,

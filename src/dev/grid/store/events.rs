@@ -103,11 +103,23 @@ fn accept(
 
 /// Forgets the events after the first number and up to the last one whose deliveries are over.
 fn forget(connection: &Connection, after: i64, to: i64) -> rusqlite::Result<()> {
-    let mut delete = connection.prepare_cached(
-        "delete from event where number > ? and number <= ? and not exists (
+    let mut select = connection.prepare_cached(
+        "select number from event where number > ? and number <= ? and not exists (
              select 1 from delivery where delivery.event = event.number and state = 'pending')",
     )?;
-    delete.execute([after, to])?;
+    let over = select
+        .query_map([after, to], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    for event in over {
+        for delete in [
+            "delete from attempt where event = ?",
+            "delete from origin where event = ?",
+            "delete from delivery where event = ?",
+            "delete from event where number = ?",
+        ] {
+            connection.prepare_cached(delete)?.execute([event])?;
+        }
+    }
     Ok(())
 }
 

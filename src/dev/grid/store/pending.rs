@@ -50,6 +50,27 @@ impl GridStore {
             .run(move |connection| take_up(connection, &subscriptions))
             .await
     }
+
+    /// Gives up every delivery of a subscription that is not over, as when it is deleted.
+    pub(in super::super) async fn forget(
+        &self,
+        subscription: &'static str,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |connection| {
+                let mut select = connection.prepare_cached(
+                    "select event from delivery where state = 'pending' and subscription = ?",
+                )?;
+                let events = select
+                    .query_map([subscription], |row| row.get(0))?
+                    .collect::<rusqlite::Result<Vec<i64>>>()?;
+                for event in events {
+                    give_up(connection, event, subscription)?;
+                }
+                forget_all_old(connection)
+            })
+            .await
+    }
 }
 
 fn take_up(
@@ -83,13 +104,24 @@ fn take_up(
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let (pending, gone): (Vec<_>, Vec<_>) =
         pending.into_iter().partition(|(_, is_there)| *is_there);
-    let mut delete =
-        connection.prepare("delete from delivery where event = ? and subscription = ?")?;
     for (delivery, _) in gone {
-        delete.execute(params![delivery.event, delivery.subscription])?;
+        give_up(connection, delivery.event, &delivery.subscription)?;
     }
     forget_all_old(connection)?;
     Ok(pending.into_iter().map(|(delivery, _)| delivery).collect())
+}
+
+/// Deletes a delivery, as if there had never been a subscription for it.
+fn give_up(connection: &Connection, event: i64, subscription: &str) -> rusqlite::Result<()> {
+    for delete in [
+        "delete from attempt where event = ? and subscription = ?",
+        "delete from condemned where event = ? and subscription = ?",
+        "delete from delivery where event = ? and subscription = ?",
+    ] {
+        let mut delete = connection.prepare_cached(delete)?;
+        delete.execute(params![event, subscription])?;
+    }
+    Ok(())
 }
 
 fn pending_delivery(row: &Row<'_>) -> rusqlite::Result<PendingDelivery> {
