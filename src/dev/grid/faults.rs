@@ -14,7 +14,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::Topic;
+use super::open_grid::OpenGrid;
 use crate::dev::{body, json::Json};
 
 /// The longest that a request is held back: long enough for others to overtake it.
@@ -190,12 +190,12 @@ pub(super) fn of_nobody<'a>(faults: &'a [Fault], names: &[&str]) -> Option<&'a F
 }
 
 /// `GET /faults`: what is injected.
-pub(super) async fn list(State(topic): State<Arc<Topic>>) -> Response {
-    Json(json!({"faults": topic.faults.list()})).into_response()
+pub(super) async fn list(State(grid): State<Arc<OpenGrid>>) -> Response {
+    Json(json!({"faults": grid.faults.list()})).into_response()
 }
 
 /// `PUT /faults`: injects these from now on, and no others.
-pub(super) async fn replace(State(topic): State<Arc<Topic>>, request: Request) -> Response {
+pub(super) async fn replace(State(grid): State<Arc<OpenGrid>>, request: Request) -> Response {
     let refused = |problem: String| {
         let message = format!("{problem}; send an array such as [\"drop-ack:0.1:payment\"]");
         let body = json!({"error": {"code": "BadRequest", "message": message}});
@@ -213,7 +213,7 @@ pub(super) async fn replace(State(topic): State<Arc<Topic>>, request: Request) -
         Ok(faults) => faults,
         Err(problem) => return refused(problem),
     };
-    let names: Vec<_> = topic.subscriptions.keys().copied().collect();
+    let names: Vec<_> = grid.subscriptions.keys().copied().collect();
     if let Some(fault) = of_nobody(&faults, &names) {
         return refused(format!("{fault}: there is no such subscription"));
     }
@@ -222,12 +222,12 @@ pub(super) async fn replace(State(topic): State<Arc<Topic>>, request: Request) -
         .map(Fault::to_string)
         .collect::<Vec<_>>()
         .join(", ");
-    topic.terminal.notice(match said.as_str() {
+    grid.terminal.notice(match said.as_str() {
         "" => "no fault is injected any more".to_owned(),
         said => format!("injected into deliveries: {said}"),
     });
-    topic.faults.replace(faults);
-    Json(json!({"faults": topic.faults.list()})).into_response()
+    grid.faults.replace(faults);
+    Json(json!({"faults": grid.faults.list()})).into_response()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{StoreError, Topic, clock::Moment, store::Backlog, unreadable};
+use super::{StoreError, clock::Moment, open_grid::OpenGrid, routes::unreadable, store::Backlog};
 use crate::dev::json::Json;
 
 /// Counts of deliveries, and when something happens by itself.
@@ -23,11 +23,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) async fn of(topic: &Topic) -> Result<Self, StoreError> {
-        let now = topic.clock.now();
+    pub(super) async fn of(grid: &OpenGrid) -> Result<Self, StoreError> {
+        let now = grid.clock.now();
         let mut progress = Self::default();
-        for backlog in topic.store.pending(now).await? {
-            let standing = topic.standings.get(backlog.subscription.as_str());
+        for backlog in grid.store.pending(now).await? {
+            let standing = grid.standings.get(backlog.subscription.as_str());
             let (held_until, under_way) =
                 standing.map(|standing| standing.held()).unwrap_or_default();
             progress.add(&backlog, held_until.filter(|until| *until > now), under_way);
@@ -59,8 +59,8 @@ impl Progress {
 }
 
 /// `GET /idle`: 0 pending once the grid has nothing more to do, 0 under way once nothing more happens before its time.
-pub(super) async fn idle(State(topic): State<Arc<Topic>>) -> Response {
-    match Progress::of(&topic).await {
+pub(super) async fn idle(State(grid): State<Arc<OpenGrid>>) -> Response {
+    match Progress::of(&grid).await {
         Ok(progress) => {
             let shown = json!({"pending": progress.pending, "underWay": progress.under_way});
             Json(shown).into_response()

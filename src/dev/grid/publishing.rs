@@ -11,9 +11,9 @@ use axum::{
 use tokio::time::Instant;
 
 use super::{
-    Topic,
     admission::{AdmittedEvent, MAXIMUM_BYTES, Refusal, admit, check_api_version},
     filters::{Filter, FilteredEvent},
+    open_grid::OpenGrid,
     throttle::Throttle,
     topics::{CustomTopic, Origin},
 };
@@ -63,8 +63,8 @@ impl OpenTopic {
 }
 
 /// Publishing to the topic at this position, without its name.
-pub(super) fn without_name(topic: Arc<Topic>, position: usize) -> Router {
-    let publish = move |State(grid): State<Arc<Topic>>, request: Request| async move {
+pub(super) fn without_name(grid: Arc<OpenGrid>, position: usize) -> Router {
+    let publish = move |State(grid): State<Arc<OpenGrid>>, request: Request| async move {
         match grid.topics.get(position) {
             Some(topic) => publish(&grid, topic, request).await,
             None => Err(Refusal::NotFound),
@@ -73,37 +73,41 @@ pub(super) fn without_name(topic: Arc<Topic>, position: usize) -> Router {
     Router::new()
         .route("/", post(publish))
         .route("/api/events", post(publish))
-        .with_state(topic)
+        .with_state(grid)
 }
 
 /// Publishing to any topic, by its name.
-pub(super) fn by_name(topic: Arc<Topic>) -> Router {
+pub(super) fn by_name(grid: Arc<OpenGrid>) -> Router {
     // There may be no such page, whatever the method.
     let by_name = || post(publish_by_name).fallback(async || Refusal::NotFound);
     Router::new()
         .route("/{topic}", by_name())
         .route("/{topic}/api/events", by_name())
-        .with_state(topic)
+        .with_state(grid)
 }
 
 /// Topics are named without regard to case, as in Azure.
 async fn publish_by_name(
-    State(topic): State<Arc<Topic>>,
+    State(grid): State<Arc<OpenGrid>>,
     Path(name): Path<String>,
     request: Request,
 ) -> Result<StatusCode, Refusal> {
     let named = |topic: &&OpenTopic| topic.origin.topic.eq_ignore_ascii_case(&name);
-    let Some(named) = topic.topics.iter().find(named) else {
-        let known = topic.topics.iter().map(|topic| topic.origin.topic);
+    let Some(named) = grid.topics.iter().find(named) else {
+        let known = grid.topics.iter().map(|topic| topic.origin.topic);
         return Err(Refusal::UnknownTopic {
             asked: name.escape_debug().to_string(),
             known: known.collect::<Vec<_>>().join(", "),
         });
     };
-    publish(&topic, named, request).await
+    publish(&grid, named, request).await
 }
 
-async fn publish(grid: &Topic, topic: &OpenTopic, request: Request) -> Result<StatusCode, Refusal> {
+async fn publish(
+    grid: &OpenGrid,
+    topic: &OpenTopic,
+    request: Request,
+) -> Result<StatusCode, Refusal> {
     let (parts, body) = request.into_parts();
     grid.gate
         .check(&parts.headers, &parts.uri, topic.tokens_only, now())?;

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Topic,
     admission::{Refusal, admit_again},
     dead_letters::{OpenedLetter, PlaceError},
+    open_grid::OpenGrid,
 };
 use crate::dev::{body, json::Json};
 
@@ -60,7 +60,7 @@ impl IntoResponse for Unplayable {
 
 /// Answers once the new delivery is on disk.
 pub(super) async fn replay(
-    State(topic): State<Arc<Topic>>,
+    State(grid): State<Arc<OpenGrid>>,
     request: Request,
 ) -> Result<Response, Unplayable> {
     let body = body::read(request.into_body(), MAXIMUM_BYTES)
@@ -69,12 +69,12 @@ pub(super) async fn replay(
     let wanted: Wanted =
         serde_json::from_slice(&body).map_err(|error| Unplayable::Body(error.to_string()))?;
     // A sender that goes away does not stop a replay half-way.
-    let replayed = tokio::spawn(async move { topic.replay(wanted.path).await }).await;
+    let replayed = tokio::spawn(async move { grid.replay(wanted.path).await }).await;
     let function = replayed.map_err(|_| Unplayable::BrokenOff)??;
     Ok(Json(json!({"replayedTo": function})).into_response())
 }
 
-impl Topic {
+impl OpenGrid {
     /// Accepts the letter's event once more, for its function alone, and removes the letter. Killed in between, the grid
     /// keeps the letter though it is replayed: at least once, never not at all. Returns the function.
     async fn replay(&self, path: String) -> Result<&'static str, Unplayable> {

@@ -16,7 +16,8 @@ use crate::dev::{
     ambient::timestamp,
     body,
     grid::{
-        StoreError, Topic,
+        StoreError,
+        open_grid::OpenGrid,
         progress::Progress,
         speed::{FASTEST, Speed},
     },
@@ -49,7 +50,7 @@ impl IntoResponse for Unturned {
     }
 }
 
-pub(in crate::dev::grid) fn routes() -> Router<Arc<Topic>> {
+pub(in crate::dev::grid) fn routes() -> Router<Arc<OpenGrid>> {
     Router::new()
         .route("/clock", get(show).put(run_at))
         .route("/clock/step", post(step))
@@ -97,9 +98,9 @@ struct Next {
 }
 
 impl Shown {
-    async fn of(topic: &Topic) -> Result<Self, StoreError> {
-        let clock = &topic.clock;
-        let next = Progress::of(topic).await?.next.map(|next| Next {
+    async fn of(grid: &OpenGrid) -> Result<Self, StoreError> {
+        let clock = &grid.clock;
+        let next = Progress::of(grid).await?.next.map(|next| Next {
             seconds: next.since(clock.now()).as_secs_f64(),
             at: clock.real_time(next).map(timestamp),
         });
@@ -112,47 +113,47 @@ impl Shown {
     }
 }
 
-async fn show(State(topic): State<Arc<Topic>>) -> Result<Response, Unturned> {
-    Ok(Json(Shown::of(&topic).await?).into_response())
+async fn show(State(grid): State<Arc<OpenGrid>>) -> Result<Response, Unturned> {
+    Ok(Json(Shown::of(&grid).await?).into_response())
 }
 
 /// `POST /clock/step`: answers once it is on disk how far the clock is turned.
-async fn step(State(topic): State<Arc<Topic>>, request: Request) -> Result<Response, Unturned> {
+async fn step(State(grid): State<Arc<OpenGrid>>, request: Request) -> Result<Response, Unturned> {
     const WANTED: &str =
         r#"send {"seconds": 3600}, a number above 0 and at most a year's, or {"to": "next"}"#;
     let step: Step = read(request, WANTED).await?;
-    let before = topic.clock.reading().turned;
+    let before = grid.clock.reading().turned;
     match (step.seconds, step.to) {
         (Some(seconds), None) if seconds > 0.0 && seconds <= LONGEST_STEP => {
-            topic.clock.turn(Duration::from_secs_f64(seconds));
+            grid.clock.turn(Duration::from_secs_f64(seconds));
         }
         (None, Some(Destination::Next)) => {
-            if let Some(next) = Progress::of(&topic).await?.next {
-                topic.clock.turn_to(next);
+            if let Some(next) = Progress::of(&grid).await?.next {
+                grid.clock.turn_to(next);
             }
         }
         _ => return Err(Unturned::Body(WANTED.to_owned())),
     }
-    let kept = topic.clock.reading();
-    topic.store.keep_clock(kept).await?;
+    let kept = grid.clock.reading();
+    grid.store.keep_clock(kept).await?;
     let shown = Shown {
         stepped: Some(kept.turned.saturating_sub(before).as_secs_f64()),
-        ..Shown::of(&topic).await?
+        ..Shown::of(&grid).await?
     };
     Ok(Json(shown).into_response())
 }
 
 /// `PUT /clock`: lets it run at another speed from now on.
-async fn run_at(State(topic): State<Arc<Topic>>, request: Request) -> Result<Response, Unturned> {
+async fn run_at(State(grid): State<Arc<OpenGrid>>, request: Request) -> Result<Response, Unturned> {
     let wanted = format!(r#"send {{"speed": 60}}, a number from 0 (it stands still) to {FASTEST}"#);
     let NewSpeed { speed } = read(request, &wanted).await?;
     let speed = Speed::new(speed).ok_or(Unturned::Body(wanted))?;
-    topic.clock.run_at(speed);
-    topic.terminal.notice(format!(
+    grid.clock.run_at(speed);
+    grid.terminal.notice(format!(
         "Event Grid's clock runs {} times as fast as the real one from now on",
         speed.times()
     ));
-    show(State(topic)).await
+    show(State(grid)).await
 }
 
 async fn read<T: DeserializeOwned>(request: Request, wanted: &str) -> Result<T, Unturned> {
