@@ -218,10 +218,11 @@ impl Grid {
         listening::address(&self.listener)
     }
 
-    /// One line for each topic, if there are several: its name, where it is, and its schema.
+    /// One line for each topic, unless there is only the one that everybody has: its name, where it is, and its schema.
     pub(super) fn topics(&self) -> Vec<(String, String)> {
         let topics = &self.shared.topics;
-        let lines = topics.iter().filter(|_| topics.len() > 1).map(|topic| {
+        let usual = |topic: &OpenTopic| topics.len() == 1 && topic.origin == Origin::DEFAULT;
+        let lines = topics.iter().filter(|topic| !usual(topic)).map(|topic| {
             let Origin {
                 topic: name,
                 schema,
