@@ -216,6 +216,7 @@ impl Dev {
         let terminal = Terminal::start(options.quiet);
         let setup = Setup {
             functions: options.subscriptions.clone(),
+            other_functions: false,
             delivery: options.delivery.clone(),
             samples: options.samples.clone(),
             speed,
@@ -356,6 +357,7 @@ impl LocalGrid {
         let terminal = Terminal::start(options.quiet);
         let setup = Setup {
             functions: options.subscriptions,
+            other_functions: true,
             delivery: options.delivery,
             samples: options.samples,
             speed,

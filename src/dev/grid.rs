@@ -110,6 +110,8 @@ struct Arrivals {
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) functions: Vec<Subscription>,
+    /// Whether the host may have other functions as well.
+    pub(super) other_functions: bool,
     pub(super) delivery: DeliveryOptions,
     pub(super) samples: Samples,
     pub(super) speed: Speed,
@@ -128,6 +130,7 @@ impl Grid {
     ) -> Result<Self, DevError> {
         let Setup {
             functions,
+            other_functions,
             delivery: options,
             samples,
             speed,
@@ -137,7 +140,7 @@ impl Grid {
         let store = GridStore::open(&folder.grid_database())?;
         let clock = Arc::new(Clock::new(speed, store.kept_clock()));
         let custom_topics = match &options.subscriptions {
-            Some(file) => topics::read(file, &functions)?,
+            Some(file) => topics::read(file, Some(&functions[..]).filter(|_| !other_functions))?,
             None => topics::of_functions(&functions),
         };
         let address = listening::address(&listener)?;

@@ -97,7 +97,7 @@ async fn life(seed: u64) -> (Vec<u128>, Value) {
     }
     assert_eq!(
         grid.get("/idle").await,
-        json!({"pending": 0, "underWay": 0})
+        json!({"pending": 0, "underWay": 0, "awaitingHandshake": 0})
     );
     assert!((grid.get("/clock").await["turned"].as_f64().unwrap() - turned).abs() < 0.1);
     let letters = grid.get("/deadletters").await;

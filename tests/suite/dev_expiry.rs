@@ -1,15 +1,24 @@
 //! What is over before it is delivered, on the local Event Grid's clock: events that lived too long, and subscriptions.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
+use axum::{
+    Router,
+    http::{HeaderMap, Method},
+};
 use chrono::TimeDelta;
 use orderflow::engine::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use crate::{
     dev_clock::{TAKEN_ONCE, still},
     dev_grid::{Endpoint, Grid, odd_event},
+    support::eventually,
 };
 
 /// A grid whose time stands still with one subscription, `one`, to the function `orders`.
@@ -74,6 +83,74 @@ async fn the_end_of_an_events_life_is_noticed_when_its_next_attempt_is_due() {
     grid.stop().await;
 }
 
+/// A webhook that agrees to deliveries once it is told to.
+#[derive(Default)]
+struct Reluctant {
+    agrees: AtomicBool,
+    delivered: AtomicUsize,
+}
+
+impl Reluctant {
+    async fn start() -> (Arc<Self>, String) {
+        let webhook = Arc::new(Self::default());
+        let state = Arc::clone(&webhook);
+        let router = Router::new().fallback(async move |method: Method| {
+            let mut answer = HeaderMap::new();
+            if method != Method::OPTIONS {
+                state.delivered.fetch_add(1, Ordering::SeqCst);
+            } else if state.agrees.load(Ordering::SeqCst) {
+                answer.insert("webhook-allowed-origin", "*".parse().unwrap());
+            }
+            answer
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        (webhook, url)
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_waits_too_long_for_an_endpoint_to_agree_is_given_up_untried() {
+    let (webhook, url) = Reluctant::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut properties = lives_for(2);
+    properties["destination"] =
+        json!({"endpointType": "WebHook", "properties": {"endpointUrl": url}});
+    let file = folder.path().join("subscriptions.json");
+    std::fs::write(&file, json!({"one": properties}).to_string()).unwrap();
+    let mut options = still(&folder.path().join("data"), "http://127.0.0.1:1");
+    options.delivery.subscriptions = Some(file);
+    let grid = Grid::start_with(options).await;
+    grid.publish(&odd_event("late", TAKEN_ONCE)).await;
+    grid.until_only_waiting().await;
+    let waiting = json!({"pending": 1, "underWay": 0, "awaitingHandshake": 1});
+    assert_eq!(
+        grid.get("/idle").await,
+        waiting,
+        "told apart from what is under way"
+    );
+    assert_eq!(grid.get("/clock").await["next"], json!(null));
+    grid.step(&json!({"seconds": 60})).await;
+    grid.publish(&odd_event("in time", TAKEN_ONCE)).await;
+    grid.step(&json!({"seconds": 61})).await;
+    webhook.agrees.store(true, Ordering::SeqCst);
+    eventually("it agrees", async || {
+        (grid.get("/idle").await["awaitingHandshake"] == 0).then_some(())
+    })
+    .await;
+    grid.until_only_waiting().await;
+    grid.step(&json!({"to": "next"})).await;
+    grid.until_idle().await;
+    let letters = letters(&grid).await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["id"], "late");
+    assert_eq!(letters[0]["deadletterreason"], "TimeToLiveExceeded");
+    assert_eq!(letters[0]["deliveryattempts"], 0);
+    assert_eq!(webhook.delivered.load(Ordering::SeqCst), 1);
+    grid.stop().await;
+}
+
 #[tokio::test]
 async fn an_event_that_probation_outlives_is_given_up_untried() {
     let (folder, endpoint, grid) = start(lives_for(1)).await;
@@ -88,7 +165,7 @@ async fn an_event_that_probation_outlives_is_given_up_untried() {
     let idle = grid.get("/idle").await;
     assert_eq!(
         idle,
-        json!({"pending": 11, "underWay": 0}),
+        json!({"pending": 11, "underWay": 0, "awaitingHandshake": 0}),
         "probation holds it back"
     );
     assert_eq!(grid.step(&json!({"to": "next"})).await["stepped"], 300.0);

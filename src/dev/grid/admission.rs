@@ -53,7 +53,8 @@ pub(super) enum Refusal {
     ApiVersion(String),
     #[error(
         "the content type must be {ONE_EVENT} (one event) or {BATCH} (an array), it is {0}; \
-         a custom topic does not accept the binary mode of CloudEvents"
+the topic takes CloudEvents (for the Event Grid schema another one has that inputSchema), and no custom topic accepts \
+         their binary mode"
     )]
     ContentType(String),
     #[error(

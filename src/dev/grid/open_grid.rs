@@ -55,7 +55,17 @@ impl OpenGrid {
             let names = topic.filters.iter();
             names.map(|(name, _)| (*name, topic.origin))
         });
-        let pending = self.store.take_up(subscriptions.collect()).await?;
+        let (pending, gone) = self.store.take_up(subscriptions.collect()).await?;
+        if !gone.is_empty() {
+            let mut names: Vec<_> = gone.iter().map(|one| one.subscription.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            self.terminal.alarm(format!(
+                "{} deliveries are given up, since their subscriptions are not there any more: {}",
+                gone.len(),
+                names.join(", ")
+            ));
+        }
         if !pending.is_empty() {
             self.terminal.notice(format!(
                 "{} deliveries are left from the last time and go on",

@@ -16,8 +16,10 @@ use crate::dev::json::Json;
 pub(super) struct Progress {
     /// Those that are not over.
     pending: u32,
-    /// Those of them that do not just wait for a moment of the clock.
+    /// Those of them that do not just wait: for a moment of the clock, or for an endpoint to agree.
     under_way: u32,
+    /// Those that wait for an endpoint that has refused the handshake.
+    awaiting_handshake: u32,
     /// The first moment that one of the others waits for.
     pub(super) next: Option<Moment>,
 }
@@ -28,6 +30,11 @@ impl Progress {
         let mut progress = Self::default();
         for backlog in grid.store.pending(now).await? {
             let standing = grid.standings.get(backlog.subscription.as_str());
+            if standing.is_some_and(|standing| standing.is_refused()) {
+                progress.pending += backlog.pending;
+                progress.awaiting_handshake += backlog.pending;
+                continue;
+            }
             let (held_until, under_way) =
                 standing.map(|standing| standing.held()).unwrap_or_default();
             progress.add(&backlog, held_until.filter(|until| *until > now), under_way);
@@ -58,11 +65,16 @@ impl Progress {
     }
 }
 
-/// `GET /idle`: 0 pending once the grid has nothing more to do, 0 under way once nothing more happens before its time.
+/// `GET /idle`: 0 pending once the grid has nothing more to do, 0 under way once nothing more happens before its
+/// time, or before an endpoint agrees to be delivered to.
 pub(super) async fn idle(State(grid): State<Arc<OpenGrid>>) -> Response {
     match Progress::of(&grid).await {
         Ok(progress) => {
-            let shown = json!({"pending": progress.pending, "underWay": progress.under_way});
+            let shown = json!({
+                "pending": progress.pending,
+                "underWay": progress.under_way,
+                "awaitingHandshake": progress.awaiting_handshake,
+            });
             Json(shown).into_response()
         }
         Err(error) => unreadable(&error),

@@ -33,7 +33,7 @@ pub(super) enum Unplayable {
     Body(String),
     #[error("there is no dead letter at {0}: it may have been replayed already")]
     Unknown(String),
-    #[error("no function takes the letters in {0}")]
+    #[error("there is no subscription {0} now: start the grid with the subscriptions that have it")]
     NoFunction(String),
     #[error("the dead letter cannot be read or removed: {0}")]
     Letter(#[from] PlaceError),

@@ -231,7 +231,7 @@ mod tests {
             5_000,
             "what is known to have happened"
         );
-        let pending = store.take_up(there(&["billing", "orders"])).await.unwrap();
+        let (pending, _) = store.take_up(there(&["billing", "orders"])).await.unwrap();
         let seen: Vec<_> = pending
             .iter()
             .map(|delivery| {
@@ -291,7 +291,7 @@ mod tests {
         drop(older);
         let store = GridStore::open(&file).unwrap();
         assert_eq!(store.kept_clock(), None);
-        let pending = store.take_up(there(&["billing", "orders"])).await.unwrap();
+        let (pending, _) = store.take_up(there(&["billing", "orders"])).await.unwrap();
         let seen = pending.iter().map(|delivery| {
             let last = delivery.last.as_ref().unwrap();
             let moments = (delivery.accepted.number(), delivery.next_at.number());
@@ -314,7 +314,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = GridStore::open(&folder.path().join("grid.db")).unwrap();
         accept(&store, &["a"]).await;
-        assert_eq!(store.take_up(there(&["orders"])).await.unwrap().len(), 1);
+        let (kept, gone) = store.take_up(there(&["orders"])).await.unwrap();
+        assert_eq!((kept.len(), gone.len()), (1, 1));
         assert_eq!(pending(&store).await, 1);
     }
 

@@ -110,7 +110,7 @@ pub(super) fn of_topic(
     topic: Origin,
     found: Map<String, Value>,
     known: &[(&'static str, &'static str)],
-    functions: &[Subscription],
+    functions: Option<&[Subscription]>,
 ) -> Result<Vec<EventSubscription>, String> {
     let mut subscriptions: Vec<EventSubscription> = Vec::new();
     for (name, properties) in found {
@@ -146,9 +146,10 @@ fn check_name(name: &str) -> Result<(), String> {
 /// Event Grid refuses a subscription while its function does not exist.
 fn check_function(
     subscription: &EventSubscription,
-    functions: &[Subscription],
+    functions: Option<&[Subscription]>,
 ) -> Result<(), String> {
-    let Destination::Function(name) = &subscription.destination else {
+    let (Destination::Function(name), Some(functions)) = (&subscription.destination, functions)
+    else {
         return Ok(());
     };
     if functions.iter().any(|function| function.function == name) {

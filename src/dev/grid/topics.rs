@@ -18,8 +18,9 @@ use crate::dev::{DevError, Subscription};
 const DEFAULT: &str = "default";
 
 /// The first segments of the grid's own paths. A topic of such a name could not be published to at `/NAME`.
-const OWN_PATHS: [&str; 9] = [
+const OWN_PATHS: [&str; 10] = [
     "api",
+    "clock",
     "consent",
     "deadletters",
     "events",
@@ -111,8 +112,12 @@ pub(super) fn of_functions(functions: &[Subscription]) -> Vec<CustomTopic> {
 /// - `{NAME: properties}`, subscriptions of the default topic;
 /// - a compiled ARM template with such resources, and perhaps with topics.
 ///
-/// Whatever the local grid does not do is an error that names the member, and so is a function that is none of `functions`.
-pub(super) fn read(file: &Path, functions: &[Subscription]) -> Result<Vec<CustomTopic>, DevError> {
+/// Whatever the local grid does not do is an error that names the member, and so is a function that is none of `functions`,
+/// if they are known.
+pub(super) fn read(
+    file: &Path,
+    functions: Option<&[Subscription]>,
+) -> Result<Vec<CustomTopic>, DevError> {
     let written = std::fs::read(file).map_err(|error| error.to_string());
     let topics = written.and_then(|written| parse(&written, functions));
     topics.map_err(|problem| DevError::Subscriptions {
@@ -121,7 +126,7 @@ pub(super) fn read(file: &Path, functions: &[Subscription]) -> Result<Vec<Custom
     })
 }
 
-fn parse(written: &[u8], functions: &[Subscription]) -> Result<Vec<CustomTopic>, String> {
+fn parse(written: &[u8], functions: Option<&[Subscription]>) -> Result<Vec<CustomTopic>, String> {
     let written: Value = serde_json::from_slice(written).map_err(|error| {
         format!("it is not JSON ({error}); compile Bicep with `az bicep build`")
     })?;
@@ -138,7 +143,9 @@ fn parse(written: &[u8], functions: &[Subscription]) -> Result<Vec<CustomTopic>,
     } else {
         vec![FoundTopic::default(written)]
     };
-    if found.iter().all(|topic| topic.subscriptions.is_empty()) {
+    // A topic alone shows what is published to it.
+    let nothing = |topic: &FoundTopic| topic.name == DEFAULT && topic.subscriptions.is_empty();
+    if found.iter().all(nothing) {
         return Err("it has no event subscription in it".to_owned());
     }
     topics(found, functions)
@@ -193,7 +200,7 @@ fn listed(written: Value) -> Result<Vec<FoundTopic>, String> {
 /// The default topic comes first. If several have other names, there is one more of that name, without subscriptions.
 fn topics(
     mut found: Vec<FoundTopic>,
-    functions: &[Subscription],
+    functions: Option<&[Subscription]>,
 ) -> Result<Vec<CustomTopic>, String> {
     let default = found.iter().position(|topic| topic.name == DEFAULT);
     match default {
@@ -258,7 +265,7 @@ mod tests {
     }
 
     fn parsed(written: &Value) -> Result<Vec<CustomTopic>, String> {
-        parse(written.to_string().as_bytes(), &functions())
+        parse(written.to_string().as_bytes(), Some(&functions()))
     }
 
     fn to(name: &str) -> Value {
@@ -316,7 +323,7 @@ mod tests {
             (json!([]), "not a JSON object"),
             (json!({}), "no event subscription"),
             (json!({"resources": []}), "no event subscription"),
-            (json!({"topics": {"stock": {}}}), "no event subscription"),
+            (json!({"topics": {"default": {}}}), "no event subscription"),
             (json!({"a": to("billing")}), "3 to 64"),
             (json!({"a b c": to("billing")}), "3 to 64"),
             (
@@ -350,7 +357,7 @@ mod tests {
             assert!(refusal.contains(why), "{refusal}");
         }
         assert!(
-            parse(b"resource x", &functions())
+            parse(b"resource x", Some(&functions()))
                 .unwrap_err()
                 .contains("az bicep build")
         );

@@ -58,7 +58,7 @@ pub(in crate::dev::grid) fn routes() -> Router<Arc<OpenGrid>> {
 
 /// By how much to turn it.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 struct Step {
     seconds: Option<f64>,
     to: Option<Destination>,
@@ -72,7 +72,7 @@ enum Destination {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct NewSpeed {
     speed: f64,
 }
@@ -149,10 +149,14 @@ async fn run_at(State(grid): State<Arc<OpenGrid>>, request: Request) -> Result<R
     let NewSpeed { speed } = read(request, &wanted).await?;
     let speed = Speed::new(speed).ok_or(Unturned::Body(wanted))?;
     grid.clock.run_at(speed);
-    grid.terminal.notice(format!(
-        "Event Grid's clock runs {} times as fast as the real one from now on",
-        speed.times()
-    ));
+    grid.terminal.notice(if speed.times() > 0.0 {
+        format!(
+            "Event Grid's clock runs {} times as fast as the real one from now on",
+            speed.times()
+        )
+    } else {
+        "Event Grid's clock stands still from now on".to_owned()
+    });
     show(State(grid)).await
 }
 

@@ -21,6 +21,18 @@ impl Folder {
         Self { path }
     }
 
+    /// Whether files can be written to it. Makes it.
+    pub(super) async fn check(&self) -> io::Result<()> {
+        let folder = self.path.clone();
+        blocking(move || {
+            fs::create_dir_all(&folder)?;
+            let trial = folder.join(".trial");
+            File::create(&trial)?;
+            fs::remove_file(&trial)
+        })
+        .await
+    }
+
     /// Writes a file, to disk.
     pub(super) async fn put(&self, name: &str, text: Vec<u8>) -> io::Result<()> {
         let file = self.path.join(name);

@@ -41,7 +41,7 @@ impl Place {
     /// Whether letters can be kept there now, as far as that can be said before there is one.
     pub(super) async fn check(&self) -> Result<(), PlaceError> {
         match self {
-            Self::Folder(_) => Ok(()),
+            Self::Folder(folder) => folder.check().await.map_err(PlaceError::File),
             Self::Container(container) => container.check().await,
         }
     }

@@ -17,10 +17,12 @@ use crate::dev::{
 
 impl Delivery {
     /// Whether the event's life is over, now that the time of its next attempt has come. The first attempt is always made,
-    /// unless probation has put it off until then.
+    /// unless probation, or an endpoint that had not agreed to it, has put it off until then.
     pub(super) fn is_over(&self, due: &Due, now: Moment) -> bool {
         self.subscription.retry.is_over(now.since(due.accepted))
-            && (due.attempt > 1 || self.standing.is_on_probation())
+            && (due.attempt > 1
+                || self.standing.is_on_probation()
+                || self.standing.agreed_after(due.accepted))
     }
 
     /// Gives up an event without the attempt whose time has come. Returns what is left to do.
@@ -28,7 +30,7 @@ impl Delivery {
         let last = due.last.clone().unwrap_or_else(|| {
             Arc::new(LastAttempt {
                 outcome: Outcome::Probation,
-                problem: "the endpoint was on probation".to_owned(),
+                problem: "nothing was delivered to the endpoint meanwhile".to_owned(),
                 at: now(),
             })
         });

@@ -28,11 +28,13 @@ const ORIGIN: &str = "eventgrid.azure.net";
 /// How many requests a minute are asked for.
 const RATE: u32 = 60_000;
 
-/// How long to wait before asking again for consent that was not given.
+/// How long to wait before asking again for consent that was not given: an endpoint that starts a little later than the grid is
+/// not to wait, one that is not there is not to be flooded.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+const ASK_AGAIN_LATER: Duration = Duration::from_secs(2);
 
 /// Asked so often in vain, the developer is told.
-const ASKED_IN_VAIN: u32 = 20;
+const ASKED_IN_VAIN: u32 = 8;
 
 /// Consent that comes later, by a request to an address that only the endpoint knows.
 #[derive(Debug)]
@@ -100,6 +102,14 @@ impl Pace {
     }
 }
 
+fn ask_again_after(asked: u32) -> Duration {
+    if asked < ASKED_IN_VAIN {
+        ASK_AGAIN
+    } else {
+        ASK_AGAIN_LATER
+    }
+}
+
 impl Delivery {
     /// Asks until the endpoint agrees to be delivered to; returns how fast it may be.
     pub(super) async fn consent(&self) -> Pace {
@@ -110,9 +120,10 @@ impl Delivery {
                 Schema::EventGrid => self.ask_for_validation().await,
             };
             let (refusal, ask_again) = match asked_for {
-                Ok(pace) => return pace,
+                Ok(pace) => return self.agreed(asked, pace),
                 Err(NoConsent { refusal, ask_again }) => (refusal, ask_again),
             };
+            self.standing.refuse();
             asked += 1;
             if asked == ASKED_IN_VAIN {
                 self.means.terminal.alarm(format!(
@@ -122,10 +133,22 @@ impl Delivery {
                 ));
             }
             tokio::select! {
-                () = sleep(ask_again) => {}
-                () = self.callback.given.notified() => return Pace::new(None),
+                () = sleep(ask_again.max(ask_again_after(asked))) => {}
+                () = self.callback.given.notified() => return self.agreed(asked, Pace::new(None)),
             }
         }
+    }
+
+    fn agreed(&self, asked_in_vain: u32, pace: Pace) -> Pace {
+        self.standing.agree(self.means.clock.now());
+        if asked_in_vain >= ASKED_IN_VAIN {
+            self.means.terminal.notice(format!(
+                "{}: {} has agreed, events are delivered",
+                self.subscription.name,
+                self.shown_endpoint()
+            ));
+        }
+        pace
     }
 
     /// The endpoint without what may be a key: functions are named by a parameter, keys stand there too.

@@ -165,6 +165,7 @@ mod tests {
                     binding: "event",
                     event_types: vec!["T"],
                 }],
+                other_functions: false,
                 delivery: DeliveryOptions::default(),
                 samples: Samples::default(),
                 speed: Speed::new(0.0).unwrap(),

@@ -17,6 +17,18 @@ pub(in super::super) struct Standing {
 struct Now {
     probation: Probation,
     under_way: u32,
+    consent: Consent,
+}
+
+/// Whether the endpoint has agreed to be delivered to.
+#[derive(Debug, Clone, Copy, Default)]
+enum Consent {
+    /// It is being asked for the first time.
+    #[default]
+    Asked,
+    Refused,
+    /// At this moment.
+    Given(Moment),
 }
 
 /// Events under way until it is dropped: they are taken, and what became of them is not on disk yet.
@@ -48,6 +60,26 @@ impl Standing {
     /// Whether nothing is delivered any more.
     pub(in super::super) fn has_expired(&self, now: Moment) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Takes note that the endpoint has not agreed to be delivered to.
+    pub(super) fn refuse(&self) {
+        self.lock().consent = Consent::Refused;
+    }
+
+    /// Takes note that the endpoint has agreed to be delivered to.
+    pub(super) fn agree(&self, now: Moment) {
+        self.lock().consent = Consent::Given(now);
+    }
+
+    /// Whether nothing is delivered since the endpoint has refused, until it agrees.
+    pub(in super::super) fn is_refused(&self) -> bool {
+        matches!(self.lock().consent, Consent::Refused)
+    }
+
+    /// Whether an event that was accepted at this moment had to wait for the endpoint to agree.
+    pub(super) fn agreed_after(&self, accepted: Moment) -> bool {
+        matches!(self.lock().consent, Consent::Given(agreed) if agreed > accepted)
     }
 
     /// Takes note that so many events are under way from now on.

@@ -41,11 +41,11 @@ pub(in super::super) struct LastAttempt {
 
 impl GridStore {
     /// The deliveries that are not over, oldest events first. Those of subscriptions that are gone are given up, as they are
-    /// when a subscription is deleted: also of those that are at another topic now.
+    /// when a subscription is deleted: also of those that are at another topic now. They come second.
     pub(in super::super) async fn take_up(
         &self,
         subscriptions: Vec<(&'static str, Origin)>,
-    ) -> Result<Vec<PendingDelivery>, StoreError> {
+    ) -> Result<(Vec<PendingDelivery>, Vec<PendingDelivery>), StoreError> {
         self.writer
             .run(move |connection| take_up(connection, &subscriptions))
             .await
@@ -76,7 +76,7 @@ impl GridStore {
 fn take_up(
     connection: &Connection,
     subscriptions: &[(&'static str, Origin)],
-) -> rusqlite::Result<Vec<PendingDelivery>> {
+) -> rusqlite::Result<(Vec<PendingDelivery>, Vec<PendingDelivery>)> {
     let mut select = connection.prepare(
         "select delivery.event, delivery.subscription, attempts, next_at, accepted_at, type, subject,
              octet_length(body), reason, outcome, status, coalesce(attempt.at, condemned.at),
@@ -104,11 +104,13 @@ fn take_up(
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let (pending, gone): (Vec<_>, Vec<_>) =
         pending.into_iter().partition(|(_, is_there)| *is_there);
-    for (delivery, _) in gone {
+    for (delivery, _) in &gone {
         give_up(connection, delivery.event, &delivery.subscription)?;
     }
     forget_all_old(connection)?;
-    Ok(pending.into_iter().map(|(delivery, _)| delivery).collect())
+    let deliveries =
+        |rows: Vec<(_, bool)>| rows.into_iter().map(|(delivery, _)| delivery).collect();
+    Ok((deliveries(pending), deliveries(gone)))
 }
 
 /// Deletes a delivery, as if there had never been a subscription for it.
