@@ -1,6 +1,6 @@
 //! What the grid still has to do: what is under way, and what only waits for its time.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::State,
@@ -18,8 +18,8 @@ pub(super) struct Progress {
     pending: u32,
     /// Those of them that do not just wait: for a moment of the clock, or for an endpoint to agree.
     under_way: u32,
-    /// Those that wait for an endpoint that has refused the handshake.
-    awaiting_handshake: u32,
+    /// Those that wait for an endpoint that has refused the handshake, by subscription.
+    pub(super) awaiting_handshake: BTreeMap<String, u32>,
     /// The first moment that one of the others waits for.
     pub(super) next: Option<Moment>,
 }
@@ -32,7 +32,10 @@ impl Progress {
             let standing = grid.standings.get(backlog.subscription.as_str());
             if standing.is_some_and(|standing| standing.is_refused()) {
                 progress.pending += backlog.pending;
-                progress.awaiting_handshake += backlog.pending;
+                let waiting = backlog.pending;
+                progress
+                    .awaiting_handshake
+                    .insert(backlog.subscription, waiting);
                 continue;
             }
             let (held_until, under_way) =
@@ -73,7 +76,7 @@ pub(super) async fn idle(State(grid): State<Arc<OpenGrid>>) -> Response {
             let shown = json!({
                 "pending": progress.pending,
                 "underWay": progress.under_way,
-                "awaitingHandshake": progress.awaiting_handshake,
+                "awaitingHandshake": progress.awaiting_handshake.values().sum::<u32>(),
             });
             Json(shown).into_response()
         }

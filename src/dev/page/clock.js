@@ -42,12 +42,13 @@ export class Clock {
 
   #show() {
     if (!this.#clock) return;
-    const { speed, turned, next } = this.#clock;
+    const { speed, turned, next, awaitingHandshake = {} } = this.#clock;
     const runs = speed === 0 ? "It stands still" : speed === 1 ? "It runs as the real one" : `It runs ${speed} times as fast as the real one`;
     const wait = next ? next.in * 1000 - (performance.now() - this.#since) * speed : null;
     let due = "No delivery waits for it.";
     if (wait !== null) due = wait > 0 ? `The next delivery is due in ${span(wait)}.` : "The next delivery is due now.";
-    setText(byId("clock-shown"), `${runs}${turned ? `, and was turned by ${span(turned * 1000)}` : ""}. ${due}`);
+    const refusals = Object.entries(awaitingHandshake).map(([name, count]) => ` ${name} has not agreed to be delivered to (handshake): ${count} wait.`);
+    setText(byId("clock-shown"), `${runs}${turned ? `, and was turned by ${span(turned * 1000)}` : ""}. ${due}${refusals.join("")}`);
     if (wait !== null && wait <= 0 && !document.hidden) this.#later();
   }
 }

@@ -1,6 +1,6 @@
 //! The clock over HTTP: what it shows, turning it, and how fast it runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -79,11 +79,15 @@ struct NewSpeed {
 
 /// The clock as it is shown. Times are in its own seconds.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown {
     speed: f64,
     /// How far it was turned by hand, in all.
     turned: f64,
     next: Option<Next>,
+    /// What no turn of the clock moves: deliveries whose endpoint has refused the handshake, by subscription.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    awaiting_handshake: BTreeMap<String, u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stepped: Option<f64>,
 }
@@ -100,7 +104,8 @@ struct Next {
 impl Shown {
     async fn of(grid: &OpenGrid) -> Result<Self, StoreError> {
         let clock = &grid.clock;
-        let next = Progress::of(grid).await?.next.map(|next| Next {
+        let progress = Progress::of(grid).await?;
+        let next = progress.next.map(|next| Next {
             seconds: next.since(clock.now()).as_secs_f64(),
             at: clock.real_time(next).map(timestamp),
         });
@@ -108,6 +113,7 @@ impl Shown {
             speed: clock.speed().times(),
             turned: clock.reading().turned.as_secs_f64(),
             next,
+            awaiting_handshake: progress.awaiting_handshake,
             stepped: None,
         })
     }
