@@ -65,10 +65,18 @@ async function host() {
 }
 
 const data = mkdtempSync(join(tmpdir(), "orderflow-page-"));
-const browser = await chromium.launch({
-  executablePath: process.env.chromium,
-  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
-});
+/** Starts the browser, which now and then crashes before it shows anything: that says nothing about the page. */
+async function launch(tries = 3) {
+  try {
+    return await chromium.launch({ executablePath: process.env.chromium, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
+  } catch (problem) {
+    if (tries === 1) throw problem;
+    console.log(`the browser does not start and is tried again: ${problem.message.split("\n")[0]}`);
+    return launch(tries - 1);
+  }
+}
+
+const browser = await launch();
 const complaints = [];
 
 async function open(address, options = {}) {
