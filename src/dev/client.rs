@@ -27,3 +27,13 @@ pub(crate) fn describe(error: &reqwest::Error) -> String {
     }
     deepest.to_string()
 }
+
+/// Whether an address leads to this machine.
+pub(super) fn is_on_this_machine(address: &url::Url) -> bool {
+    match address.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}

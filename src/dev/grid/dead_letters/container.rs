@@ -10,14 +10,14 @@ use std::{path::Path, time::Duration};
 
 use bytes::BytesMut;
 use reqwest::{Client, Method, Response, header::CONTENT_TYPE};
-use url::{Host, Url};
+use url::Url;
 
 use self::listing::Listing;
 use super::place::PlaceError;
 use crate::dev::{
     DevError,
     ambient::now,
-    client::{self, describe},
+    client::{self, describe, is_on_this_machine},
 };
 
 /// The account that every Azurite has.
@@ -187,13 +187,7 @@ async fn text(mut answer: Response) -> Result<String, PlaceError> {
 /// Takes only what lies on this machine, since the account's key is known to everybody.
 fn parse(address: &str) -> Result<Url, String> {
     let address = Url::parse(address).map_err(|error| error.to_string())?;
-    let here = match address.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    if address.scheme() != "http" || !here {
+    if address.scheme() != "http" || !is_on_this_machine(&address) {
         return Err("its container is not on this machine, over plain HTTP".to_owned());
     }
     let bare = address.username().is_empty()

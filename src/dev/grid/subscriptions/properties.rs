@@ -7,11 +7,12 @@ use serde::{
     de::{self, IgnoredAny},
 };
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
 use super::{Destination, EventSubscription, SecureWebhook};
 use crate::dev::{
     ambient::now,
+    client::is_on_this_machine,
     grid::{
         batching::Batching,
         delivery_properties::{DeliveryProperties, WrittenProperty},
@@ -270,13 +271,7 @@ fn webhook_at(address: &str) -> Result<Destination, String> {
     if let Some(function) = function {
         return Ok(Destination::Function(function));
     }
-    let on_this_machine = match address.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
-    if on_this_machine && address.scheme() == "http" {
+    if is_on_this_machine(&address) && address.scheme() == "http" {
         return Ok(Destination::Webhook(address));
     }
     Err(format!(
