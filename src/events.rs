@@ -5,6 +5,7 @@
 //! no clock, no randomness.
 
 mod amounts;
+mod carried;
 mod envelope;
 mod order;
 mod payload;
@@ -13,6 +14,7 @@ mod reasons;
 pub mod samples;
 
 pub use amounts::{Amount, CountryCode, CurrencyCode, MAX_AMOUNT, MAX_QUANTITY, Quantity, Sku};
+pub use carried::Carried;
 pub use envelope::{Cause, Invalid, Outgoing, compose, decode, event_id, order_of, short_name};
 pub use order::{Address, Customer, Invoice, Line, MAX_LINES, NewOrder, Order, OrderId, Payment};
 pub(crate) use payload::payload;

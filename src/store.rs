@@ -278,9 +278,10 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>>;
 
-    /// Looks at inboxes that began before `before`, at most `limit` of them, oldest first, and empties those of rows on
-    /// which nothing has been decided since `before` either; how many it has looked at. The state itself stays: it is
-    /// the order's record, and refuses by itself what comes too late for it.
+    /// Looks at inboxes that began before `before`, at most `limit` of them, oldest first or nearly so, and empties those of
+    /// rows on which nothing has been decided since `before` either; how many it has looked at. A store without an index on
+    /// their age goes on where it stopped the last time, and may find none now and some the next time. The state itself
+    /// stays: it is the order's record, and refuses by itself what comes too late for it.
     fn forget_inboxes(
         &self,
         before: DateTime<Utc>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{OrderId, Payload, TYPE_PREFIX};
+use super::{Carried, OrderId, Payload, TYPE_PREFIX};
 
 /// The namespace of every id that this application derives. Another one would make other ids of the same things.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_7d3e_41b5_5a27_9c58_0d2b_7e94_a3f1);
@@ -147,6 +147,23 @@ impl Outgoing {
             order_id: payload.order_id(),
             attempt,
             data,
+        }
+    }
+
+    /// The payload `E` of an event that happens once per order, if its members are those of a payload that is passed on
+    /// unread, and `more`; for example `PaymentSuccessful`, which is `BillingCompleted` with a `payment`.
+    pub fn passing_on<E: Payload>(
+        order_id: OrderId,
+        carried: &Carried<impl Payload>,
+        more: &impl Serialize,
+    ) -> Self {
+        Self {
+            event_type: E::TYPE,
+            service: E::SERVICE,
+            order_id,
+            attempt: 1,
+            // As in `attempt`: both always have a JSON form, which is an object.
+            data: carried.with(more).unwrap_or_default(),
         }
     }
 

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::events::{Address, Amount, CurrencyCode, Line, OrderId, ReasonCode, event_id};
+use crate::events::{
+    Address, Amount, BillingCompleted, Carried, CurrencyCode, Line, OrderId, ReasonCode, event_id,
+};
 
 /// Something to be done in the outside world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub struct Charge {
     pub currency: CurrencyCode,
     /// From which means of payment.
     pub payment_method: String,
+    /// What it is for. No provider reads it: it is here for the outcome, so that the order's own row stays small.
+    pub bill: Carried<BillingCompleted>,
 }
 
 /// Pay captured money back.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::events::{
-    Amount, BillingCompleted, CurrencyCode, Invoice, Order, OrderCancelRequested, OrderId,
+    Amount, BillingCompleted, Carried, CurrencyCode, OrderCancelRequested, OrderId, Outgoing,
     Payment as Captured, PaymentDeclined, PaymentRefunded, PaymentSuccessful, ReasonCode,
     RefundFailed, ShipmentCancelled, ShipmentFailed, StockShortage, event_id,
 };
@@ -38,7 +38,7 @@ enum Progress {
     #[default]
     None,
     /// A charge is intended; whether it took place may be unknown.
-    Charging { bill: Bill, attempt: u32 },
+    Charging { attempt: u32 },
     /// The last try was declined; another one follows.
     Declined {
         bill: Bill,
@@ -57,13 +57,8 @@ enum Progress {
     RefundFailed,
 }
 
-/// What is to be paid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Bill {
-    order: Order,
-    invoice: Invoice,
-}
+/// What is to be paid: what billing said. It goes on to the next service with the payment, unread.
+type Bill = Carried<BillingCompleted>;
 
 /// What is needed to pay captured money back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,38 +87,35 @@ pub fn charge(
     billed: &BillingCompleted,
 ) -> Verdict<Payment> {
     let state = state.cloned().unwrap_or_default();
-    let (order, invoice) = (&billed.order, &billed.invoice);
     if state.progress != Progress::None {
         return Verdict::Ignore("already billed or given up");
     }
-    let bill = Bill {
-        order: order.clone(),
-        invoice: invoice.clone(),
-    };
-    capture(state, bill, 1)
+    capture(state, billed, 1)
 }
 
 /// Tries to capture what is to be paid.
-fn capture(mut state: Payment, bill: Bill, attempt: u32) -> Verdict<Payment> {
-    let Bill { order, invoice } = &bill;
+fn capture(mut state: Payment, billed: &BillingCompleted, attempt: u32) -> Verdict<Payment> {
+    let BillingCompleted { order, invoice } = billed;
     let effect = Effect::Charge(Charge {
         order_id: order.order_id,
         attempt,
         amount: invoice.total_amount,
         currency: order.currency.clone(),
         payment_method: order.payment_method.clone(),
+        bill: Bill::of(billed),
     });
-    state.progress = Progress::Charging { bill, attempt };
+    state.progress = Progress::Charging { attempt };
     Verdict::accept(state).perform(effect)
 }
 
 /// The time has come to try a declined payment again.
 pub fn retry(_: &Context<'_>, state: &Payment) -> Verdict<Payment> {
-    match &state.progress {
-        Progress::Declined { bill, attempt, .. } => {
-            capture(state.clone(), bill.clone(), attempt + 1)
-        }
-        _ => Verdict::Ignore("nothing is to be tried again"),
+    let Progress::Declined { bill, attempt, .. } = &state.progress else {
+        return Verdict::Ignore("nothing is to be tried again");
+    };
+    match bill.read() {
+        Ok(billed) => capture(state.clone(), &billed, attempt + 1),
+        Err(_) => Verdict::Reject("the bill was kept by a version that wrote it otherwise"),
     }
 }
 
@@ -168,17 +160,17 @@ pub fn settle(
         return Verdict::Reject("an outcome without a state");
     };
     match (effect, &state.progress, outcome) {
-        (Effect::Charge(charge), Progress::Charging { bill, attempt }, _)
+        (Effect::Charge(charge), Progress::Charging { attempt }, _)
             if *attempt == charge.attempt =>
         {
             match outcome {
                 Outcome::Charged { provider_reference } => {
-                    captured(state, bill, charge, provider_reference)
+                    captured(state, charge, provider_reference)
                 }
                 Outcome::Declined {
                     reason_code,
                     detail,
-                } => declined(context, state, (bill, *attempt), *reason_code, detail),
+                } => declined(context, state, charge, *reason_code, detail),
                 _ => Verdict::Reject("an outcome that does not answer a charge"),
             }
         }
@@ -195,16 +187,16 @@ pub fn settle(
     }
 }
 
+/// What [`PaymentSuccessful`] has beyond the bill.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Paid {
+    payment: Captured,
+}
+
 /// The money is here. If the sale has fallen through meanwhile, it goes back at once.
-fn captured(
-    state: &Payment,
-    bill: &Bill,
-    charge: &Charge,
-    provider_reference: &str,
-) -> Verdict<Payment> {
-    let paid = PaymentSuccessful {
-        order: bill.order.clone(),
-        invoice: bill.invoice.clone(),
+fn captured(state: &Payment, charge: &Charge, provider_reference: &str) -> Verdict<Payment> {
+    let paid = Paid {
         payment: Captured {
             payment_id: payment_id(charge.order_id),
             provider_reference: provider_reference.to_owned(),
@@ -212,6 +204,7 @@ fn captured(
             attempt: charge.attempt,
         },
     };
+    let paid = Outgoing::passing_on::<PaymentSuccessful>(charge.order_id, &charge.bill, &paid);
     let receipt = Receipt {
         provider_reference: provider_reference.to_owned(),
         amount: charge.amount,
@@ -221,17 +214,17 @@ fn captured(
         progress: Progress::Captured(receipt),
         ..*state
     };
-    refund_if_due(state, charge.order_id).publish(&paid)
+    refund_if_due(state, charge.order_id).publish_outgoing(paid)
 }
 
 fn declined(
     context: &Context<'_>,
     state: &Payment,
-    (bill, attempt): (&Bill, u32),
+    charge: &Charge,
     reason_code: ReasonCode,
     detail: &str,
 ) -> Verdict<Payment> {
-    let order_id = bill.order.order_id;
+    let (order_id, attempt) = (charge.order_id, charge.attempt);
     let unwanted = state.cancelled || state.undo.is_some();
     let last = attempt >= u32::from(context.catalog.payment_attempts);
     if unwanted || last || !may_succeed_later(reason_code) {
@@ -240,7 +233,7 @@ fn declined(
     let pause = Duration::minutes(i64::from(context.catalog.payment_retry_minutes));
     let state = Payment {
         progress: Progress::Declined {
-            bill: bill.clone(),
+            bill: charge.bill.clone(),
             attempt,
             retry_at: context.time + pause,
         },

@@ -5,11 +5,15 @@ use super::Key;
 
 /// A delivery as it stands in the inbox.
 pub(super) fn line(key: &Key) -> String {
-    format!("{}\t{}\t{}\n", key.function, key.source, key.id)
+    [&key.function, "\t", &key.source, "\t", &key.id, "\n"].concat()
 }
 
 /// Whether the inbox has a delivery.
 pub(super) fn knows(inbox: &str, key: &Key) -> bool {
-    let line = line(key);
-    inbox.split_inclusive('\n').any(|known| known == line)
+    inbox.split_terminator('\n').any(|known| {
+        let mut fields = known.splitn(3, '\t');
+        [&key.function, &key.source, &key.id]
+            .into_iter()
+            .all(|field| fields.next() == Some(field))
+    })
 }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod flusher;
+mod retention;
 mod statements;
 mod writer;
 
@@ -36,13 +37,15 @@ use super::{
     Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Schema, Step, Store, StoreError, Work,
 };
 use flusher::Flusher;
+use retention::Walk;
 use writer::{Job, Message, Writer};
 
 /// The migrations in order, each a file that stays as it is once it has been released. The schema's version, kept in
 /// the file's `user_version`, is how many of them a file has had.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("sqlite/migrations/0001_initial.sql"),
     include_str!("sqlite/migrations/0002_retention_and_pending.sql"),
+    include_str!("sqlite/migrations/0003_rows_in_place.sql"),
 ];
 
 /// How long a statement waits for another process that holds the file.
@@ -53,6 +56,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct SqliteStore {
     messages: mpsc::Sender<Message>,
     reader: Arc<Mutex<Connection>>,
+    walk: Arc<Mutex<Walk>>,
 }
 
 impl SqliteStore {
@@ -88,7 +92,11 @@ impl SqliteStore {
                 Err(error) => tracing::error!(%error, "the writing thread cannot start"),
             })
             .map_err(no_thread)?;
-        Ok(Self { messages, reader })
+        Ok(Self {
+            messages,
+            reader,
+            walk: Arc::default(),
+        })
     }
 
     /// Looks whether [`SqliteStore::open`] would succeed, and leaves everything as it is.
@@ -357,20 +365,10 @@ impl Store for SqliteStore {
         before: DateTime<Utc>,
         limit: usize,
     ) -> BoxFuture<'_, Result<usize, StoreError>> {
+        let walk = self.walk.clone();
         self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "UPDATE state SET
-                         inbox = CASE WHEN decided_at < ?1 THEN '' ELSE inbox END,
-                         inbox_from = CASE WHEN decided_at < ?1 THEN NULL ELSE decided_at END
-                     WHERE rowid IN (SELECT rowid FROM state
-                         WHERE inbox_from IS NOT NULL AND inbox_from < ?1
-                         ORDER BY inbox_from LIMIT ?2)",
-                )?
-                .execute(params![
-                    before.timestamp_micros(),
-                    i64::try_from(limit).unwrap_or(i64::MAX)
-                ])
+            let mut walked = walk.lock().unwrap_or_else(PoisonError::into_inner);
+            walked.forget(connection, before.timestamp_micros(), limit)
         })
     }
 

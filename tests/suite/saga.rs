@@ -14,7 +14,7 @@ use orderflow::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Handler, new_order, subscribers, with};
+use crate::support::{Handler, bill, new_order, subscribers, with};
 
 /// A payment is tried again after so many seconds: `paymentRetryMinutes` of the development catalog.
 const RETRY: i64 = 60;
@@ -512,6 +512,7 @@ async fn a_slow_provider_answers_within_the_budget_or_not_at_all() {
         amount: Amount::from_minor_units(15_339).unwrap(),
         currency: CurrencyCode::try_from("EUR".to_owned()).unwrap(),
         payment_method: "tok_chargeSlow".to_owned(),
+        bill: bill(samples::ORDER_ID),
     });
     let hasty = Simulated.perform(&slow, Duration::ZERO, Duration::from_millis(10));
     assert!(hasty.await.is_err());

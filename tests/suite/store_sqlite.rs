@@ -64,6 +64,35 @@ async fn a_file_of_version_1_goes_on_with_all_that_is_in_it() {
 }
 
 #[tokio::test]
+async fn old_inboxes_are_found_behind_many_young_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let file = Connection::open(&path).unwrap();
+    // 25,000 rows on which something was decided at their second, but for the last 20, where it was in second 0.
+    file.execute_batch(
+        "WITH RECURSIVE row(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM row WHERE n < 25000)
+         INSERT INTO state (owner, key, inbox, decided_at, inbox_from)
+         SELECT 'billing', n, 'billing\t/orders\t' || n || char(10), at, at
+         FROM (SELECT n, iif(n > 24980, 0, n * 1000000) AS at FROM row)",
+    )
+    .unwrap();
+    let before = chrono::DateTime::from_timestamp(1, 0).unwrap();
+    let mut found = Vec::new();
+    for _ in 0..5 {
+        found.push(store.forget_inboxes(before, 15).await.unwrap());
+    }
+    // A stretch of 10,000 rows at a time, no more inboxes than asked for, and from the beginning again.
+    assert_eq!(found, [0, 0, 15, 5, 0]);
+    let kept: i64 = file
+        .query_row("SELECT count(*) FROM state WHERE inbox <> ''", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(kept, 24_980);
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("orders.db");

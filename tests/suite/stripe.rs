@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     stripe_stand_in::{Booking, Fault, KEY, StripeStandIn, VERSION},
-    support::client,
+    support::{bill, client},
 };
 
 const CREATE: &str = "POST /v1/payment_intents";
@@ -67,6 +67,7 @@ fn charge_of(amount: i64, currency: &str, payment_method: &str, attempt: u32) ->
         amount: Amount::from_minor_units(amount).unwrap(),
         currency: CurrencyCode::try_from(currency.to_owned()).unwrap(),
         payment_method: payment_method.to_owned(),
+        bill: bill(order_id()),
     })
 }
 

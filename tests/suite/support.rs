@@ -24,7 +24,7 @@ use orderflow::{
     cloud_event,
     effects::Simulated,
     engine::{Clock, EffectError, Effects, Engine, SystemClock},
-    events::{OrderId, ReasonCode, samples, short_name},
+    events::{BillingCompleted, Carried, OrderId, ReasonCode, decode, samples, short_name},
     functions::event_named,
     handler,
     publish::{BatchingPublisher, Credential, EventGridPublisher},
@@ -428,6 +428,12 @@ pub fn client() -> reqwest::Client {
 /// A sample event, as JSON.
 pub fn sample(event_type: &str) -> Value {
     sample_of(event_type, samples::ORDER_ID)
+}
+
+/// What billing says of an order in the samples, as a charge carries it.
+pub fn bill(order_id: OrderId) -> Carried<BillingCompleted> {
+    let billed = samples::event(event_named("BillingCompleted").unwrap(), order_id);
+    Carried::of(&decode(&billed).unwrap())
 }
 
 /// A sample event about an order.

@@ -22,14 +22,17 @@ statements! {
     commit = "COMMIT";
     row = "SELECT rowid, inbox, body FROM state WHERE owner = ?1 AND key = ?2";
     insert_row =
-        "INSERT INTO state (owner, key, body, inbox, due, cause, decided_at, inbox_from)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)";
+        "INSERT INTO state (owner, key, body, inbox, due, cause, decided_at, inbox_from, slack)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, zeroblob(?8))";
+    /// An inbox that was forgotten begins again.
     update_row =
-        "UPDATE state SET body = ?2, inbox = ?3, due = ?4, cause = ?5, decided_at = ?6
+        "UPDATE state SET body = ?2, inbox = ?3, due = ?4, cause = ?5, decided_at = ?6,
+             inbox_from = coalesce(inbox_from, ?6), slack = zeroblob(?7)
          WHERE rowid = ?1";
-    update_inbox = "UPDATE state SET inbox = ?2, decided_at = ?3 WHERE rowid = ?1";
-    /// An inbox that was forgotten begins again. The others leave the index on its beginning alone.
-    begin_inbox = "UPDATE state SET inbox_from = ?2 WHERE rowid = ?1";
+    /// Likewise.
+    update_inbox =
+        "UPDATE state SET inbox = ?2, decided_at = ?3, inbox_from = coalesce(inbox_from, ?3)
+         WHERE rowid = ?1";
     save_shared_row =
         "INSERT INTO state (owner, key, body, inbox) VALUES (?1, ?2, ?3, '')
          ON CONFLICT (owner, key) DO UPDATE SET body = excluded.body";

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
 
 use super::{
     answer::{Outcome, Sender},
@@ -244,7 +245,9 @@ impl<'c> Writer<'c> {
 
     fn transact(&mut self, work: &dyn Work) -> rusqlite::Result<Receipt> {
         let (key, (owner, order_id)) = (work.key(), work.own_row());
-        let (found, own) = self.state(owner, &order_id.to_string())?;
+        let mut order_id_text = Uuid::encode_buffer();
+        let order_id = order_id.0.hyphenated().encode_lower(&mut order_id_text);
+        let (found, own) = self.state(owner, order_id)?;
         let known = found.as_ref().is_some_and(|found| found.knows(key));
         let pending = match work.guard() {
             Guard::NewEvent if !known => Pending::default(),
@@ -277,7 +280,7 @@ impl<'c> Writer<'c> {
                 answer: Some(answer),
                 pending: Pending::default(),
             }),
-            Change::Write(writes) => self.save(work, found, pending, *writes),
+            Change::Write(writes) => self.save(work, order_id, found, pending, *writes),
         }
     }
 
@@ -319,18 +322,18 @@ impl<'c> Writer<'c> {
     fn save(
         &mut self,
         work: &dyn Work,
+        order_id: &str,
         found: Option<Found>,
         pending: Pending,
         writes: Writes,
     ) -> rusqlite::Result<Receipt> {
-        let (key, (owner, order_id)) = (work.key(), work.own_row());
-        let order_id = order_id.to_string();
+        let (key, (owner, _)) = (work.key(), work.own_row());
         let own = OwnRow {
             body: writes.own,
             reminder: writes.reminder,
             decided_at: writes.at.timestamp_micros(),
         };
-        self.save_own(owner, &order_id, key, found, own)?;
+        self.save_own(owner, order_id, key, found, own)?;
         for (name, row) in &writes.shared {
             self.statements
                 .save_shared_row
@@ -367,34 +370,28 @@ impl<'c> Writer<'c> {
             .map(|reminder| (reminder.at.timestamp_micros(), reminder.cause))
             .unzip();
         let Some(mut found) = found else {
+            let inbox = inbox::line(key);
+            let slack = slack(&[own.body.as_deref(), cause.as_deref()], &inbox);
             return self.statements.insert_row.execute(params![
-                owner,
-                order_id,
-                own.body,
-                inbox::line(key),
-                due,
-                cause,
-                at
+                owner, order_id, own.body, inbox, due, cause, at, slack
             ]);
         };
-        if found.inbox.is_empty() {
-            // It was forgotten, and begins again. A statement of its own, so that the others need not touch its index.
-            self.statements
-                .begin_inbox
-                .execute(params![found.row_id, at])?;
-        }
         if !found.knows(key) {
             found.inbox.push_str(&inbox::line(key));
         }
         match own.body {
-            Some(body) => self.statements.update_row.execute(params![
-                found.row_id,
-                body,
-                found.inbox,
-                due,
-                cause,
-                at
-            ]),
+            Some(body) => {
+                let slack = slack(&[Some(&body), cause.as_deref()], &found.inbox);
+                self.statements.update_row.execute(params![
+                    found.row_id,
+                    body,
+                    found.inbox,
+                    due,
+                    cause,
+                    at,
+                    slack
+                ])
+            }
             None => self
                 .statements
                 .update_inbox
@@ -466,6 +463,15 @@ impl<'c> Writer<'c> {
             parked.at.timestamp_micros()
         ])
     }
+}
+
+/// How many zeros fill a row up, so that it most often still has the same size after the next decision: SQLite then writes
+/// it in its place, and moves no other row.
+fn slack(blobs: &[Option<&[u8]>], inbox: &str) -> i64 {
+    const UNIT: usize = 256;
+    let blobs: usize = blobs.iter().flatten().map(|blob| blob.len()).sum();
+    let used = blobs + inbox.len();
+    i64::try_from(used.next_multiple_of(UNIT) - used).unwrap_or_default()
 }
 
 impl Found {
