@@ -21,7 +21,7 @@ use cloudevents::Event;
 pub use attributes::json_text;
 pub use binary::to_binary;
 pub use decode_error::{DecodeError, DecodeErrorKind};
-pub use json_format::{from_json, to_json};
+pub use json_format::{Embedded, from_json, to_json};
 
 /// The most events that one batch may hold: what Event Grid takes and delivers in one request.
 pub const MAX_BATCH: usize = 5_000;

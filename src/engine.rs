@@ -301,8 +301,8 @@ impl Engine {
         intent: &[u8],
         deadline: DateTime<Utc>,
     ) -> Result<Receipt, String> {
-        let intent: Intent = serde_json::from_slice(intent)
-            .map_err(|error| format!("stored intent of {}: {error}", key.id))?;
+        let intent = Intent::read(intent)
+            .map_err(|problem| format!("stored intent of {}: {problem}", key.id))?;
         let settle =
             settle.ok_or_else(|| format!("{} has no function for outcomes", key.function))?;
         let age = (self.clock.now() - intent.at).to_std().unwrap_or_default();

@@ -24,6 +24,16 @@ pub fn from_json(json: &[u8]) -> Result<Event, DecodeError> {
     attributes::event(members)
 }
 
+/// An event in the JSON format that is part of a larger JSON text, or what is wrong with it.
+pub struct Embedded(pub Result<Event, DecodeError>);
+
+impl<'de> Deserialize<'de> for Embedded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Members(members) = Members::deserialize(deserializer)?;
+        Ok(Self(attributes::event(members)))
+    }
+}
+
 /// Checks the encoding once for the whole text: `serde_json` would do it string by string.
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
     match str::from_utf8(json) {
@@ -172,7 +182,7 @@ impl<'de> Visitor<'de> for BatchVisitor {
         let mut events: Result<Vec<Event>, DecodeError> = Ok(Vec::new());
         while let Ok(decoded) = &mut events {
             let position = decoded.len();
-            let Some(Members(members)) = elements.next_element()? else {
+            let Some(Embedded(event)) = elements.next_element()? else {
                 return Ok(Batch(events));
             };
             if position == MAX_BATCH {
@@ -180,7 +190,7 @@ impl<'de> Visitor<'de> for BatchVisitor {
                 events = Err(DecodeError::malformed("", expected, "more"));
                 break;
             }
-            match attributes::event(members) {
+            match event {
                 Ok(event) => decoded.push(event),
                 Err(error) => events = Err(error.under(&format!("[{position}]."))),
             }

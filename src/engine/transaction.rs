@@ -25,6 +25,18 @@ pub(super) struct Intent {
     pub(super) at: DateTime<Utc>,
 }
 
+impl Intent {
+    /// An intent as it was committed.
+    ///
+    /// # Errors
+    /// It was committed by a version that wrote it otherwise.
+    pub(super) fn read(json: &[u8]) -> Result<Self, String> {
+        // Checked once for the whole text: serde_json would do it string by string.
+        let text = str::from_utf8(json).map_err(|error| error.to_string())?;
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
 /// A case that is to be decided and committed.
 pub(super) struct Transaction {
     pub(super) key: Key,

@@ -65,10 +65,10 @@ impl<E> Serialize for Carried<E> {
 impl<'de, E> Deserialize<'de> for Carried<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;
-        match json.get().starts_with('{') {
-            true => Ok(Self::from(json)),
-            false => Err(D::Error::custom("must be an object")),
+        if !json.get().starts_with('{') {
+            return Err(D::Error::custom("must be an object"));
         }
+        Ok(Self::from(json))
     }
 }
 

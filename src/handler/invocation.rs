@@ -92,7 +92,7 @@ impl Invocation<'_> {
         };
         if let Err(error) = self
             .engine
-            .park(self.function, event, part.json.as_bytes(), &invalid)
+            .park(self.function, event, part.json.text().as_bytes(), &invalid)
             .await
         {
             return Delivery::TryAgain(error.to_string());

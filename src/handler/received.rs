@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    cloud_event::{self, DecodeError, Mode},
+    cloud_event::{self, DecodeError, Embedded, Mode},
     events::Invalid,
     functions::EVENT_BINDING,
 };
@@ -32,7 +32,39 @@ pub(super) struct Part<'a> {
     /// What it says.
     pub(super) event: Result<Event, Invalid>,
     /// As it came.
-    pub(super) json: Cow<'a, str>,
+    pub(super) json: Json<'a>,
+}
+
+/// The text of an event.
+pub(super) enum Json<'a> {
+    /// The text.
+    Text(Cow<'a, str>),
+    /// It is looked for in the invocation's body when somebody asks for it: nearly nobody does.
+    InvocationOf(&'a [u8]),
+}
+
+impl Json<'_> {
+    /// The text.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::InvocationOf(body) => envelope(body)
+                .and_then(|data| data.get(EVENT_BINDING).map(|json| json.get().into()))
+                .unwrap_or_else(|| String::from_utf8_lossy(body)),
+        }
+    }
+}
+
+/// The host's envelope around one event that is an object: what nearly every invocation is, read in one pass.
+#[derive(Deserialize)]
+struct Usual {
+    #[serde(rename = "Data")]
+    data: UsualData,
+}
+
+#[derive(Deserialize)]
+struct UsualData {
+    event: Embedded,
 }
 
 /// The host's envelope. Everything in `Metadata` is in the event too.
@@ -52,6 +84,12 @@ pub(super) fn read<'a>(headers: &HeaderMap, body: &'a [u8]) -> Received<'a> {
     if declared {
         return Received::Direct(cloud_event::from_http(headers, body));
     }
+    if let Some(event) = usual(body) {
+        return Received::Invocation(vec![Part {
+            event: Ok(event),
+            json: Json::InvocationOf(body),
+        }]);
+    }
     match envelope(body) {
         Some(data) => Received::Invocation(parts(&data)),
         _ if from_host(headers) => Received::Invocation(vec![unreadable(body)]),
@@ -64,10 +102,18 @@ pub(super) fn read<'a>(headers: &HeaderMap, body: &'a [u8]) -> Received<'a> {
     }
 }
 
-fn envelope(body: &[u8]) -> Option<BTreeMap<Cow<'_, str>, &RawValue>> {
+/// The event of an invocation, if it is the usual one and there is nothing to say against the event.
+fn usual(body: &[u8]) -> Option<Event> {
     // Checked once for the whole text: serde_json would do it string by string.
     let text = str::from_utf8(body).ok()?;
-    serde_json::from_str::<Envelope<'_>>(text).ok()?.data
+    let Usual { data } = serde_json::from_str(text).ok()?;
+    data.event.0.ok()
+}
+
+fn envelope(body: &[u8]) -> Option<BTreeMap<Cow<'_, str>, &RawValue>> {
+    serde_json::from_str::<Envelope<'_>>(str::from_utf8(body).ok()?)
+        .ok()?
+        .data
 }
 
 fn from_host(headers: &HeaderMap) -> bool {
@@ -91,7 +137,7 @@ fn unreadable(body: &[u8]) -> Part<'_> {
         format!(r#"must be an invocation, {{"Data":{{"{EVENT_BINDING}":…}},"Metadata":{{…}}}}"#);
     Part {
         event: Err(Invalid::new("body", expected)),
-        json: String::from_utf8_lossy(body),
+        json: Json::Text(String::from_utf8_lossy(body)),
     }
 }
 
@@ -108,7 +154,7 @@ fn parts<'a>(data: &BTreeMap<Cow<'a, str>, &'a RawValue>) -> Vec<Part<'a>> {
         );
         return vec![Part {
             event: Err(Invalid::new("Data", problem)),
-            json: names.join(", ").into(),
+            json: Json::Text(names.join(", ").into()),
         }];
     };
     let mut parts = Vec::with_capacity(1);
@@ -137,6 +183,7 @@ fn unwrap<'a>(json: Cow<'a, str>, wrapping: usize, parts: &mut Vec<Part<'a>>) {
         let problem = format!("expected {}, came {}", error.expected, error.came);
         Invalid::new(error.path, problem)
     });
+    let json = Json::Text(json);
     parts.push(Part { event, json });
 }
 
