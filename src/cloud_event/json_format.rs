@@ -52,11 +52,13 @@ pub(super) fn batch_from_json(json: &[u8]) -> Result<Vec<Event>, DecodeError> {
 
 /// The event in the JSON format; equal events give equal bytes.
 pub fn to_json(event: &Event) -> Vec<u8> {
+    let text = json_text(event);
+    // Enough for the attributes of most events, so that the text need not move as it grows.
+    let mut json = Vec::with_capacity(512 + text.map_or(0, str::len));
     // Writing to memory fails only for maps whose keys are no strings, and there is none.
-    let mut json = serde_json::to_vec(&JsonFormat(event)).unwrap_or_default();
-    if let Some(text) = json_text(event) {
+    let _ = serde_json::to_writer(&mut json, &JsonFormat(event));
+    if let Some(text) = text {
         json.pop();
-        json.reserve_exact(r#","data":}"#.len() + text.len());
         json.extend_from_slice(br#","data":"#);
         json.extend_from_slice(text.as_bytes());
         json.push(b'}');
