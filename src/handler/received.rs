@@ -64,6 +64,7 @@ struct Usual {
 
 #[derive(Deserialize)]
 struct UsualData {
+    /// Named as [`EVENT_BINDING`].
     event: Embedded,
 }
 
