@@ -1,5 +1,6 @@
 //! The wire contract with the Functions host and with direct senders, shape by shape.
 
+use orderflow::{events::samples, store::Parked};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -110,6 +111,27 @@ async fn the_host_gets_done_for_done_duplicate_ignored_and_parked() {
         "parked: data.order.lines[0].quantity: must be at least 1"
     );
     assert_eq!(handler.topic.names(), ["BillingCompleted"]);
+}
+
+#[tokio::test]
+async fn what_is_parked_is_the_event_as_it_came_however_it_was_wrapped() {
+    let handler = Handler::start().await;
+    let mut invalid = sample("OrderPlaced");
+    invalid["data"]["order"]["lines"][0]["quantity"] = json!(0);
+    for (id, shape) in [("object", 0), ("string", 1), ("array", 2)] {
+        invalid["id"] = json!(id);
+        let bound = match shape {
+            0 => invalid.clone(),
+            1 => json!(invalid.to_string()),
+            _ => json!([invalid]),
+        };
+        handler.invoke("billing", bound).await.assert_done();
+        let parked = handler.store.parked(samples::ORDER_ID).await.unwrap();
+        let of_this = |parked: &&Parked| parked.event_id.as_deref() == Some(id);
+        let parked = parked.iter().find(of_this).unwrap();
+        let body: Value = serde_json::from_slice(&parked.body).unwrap();
+        assert_eq!(body, invalid, "{id}");
+    }
 }
 
 #[tokio::test]
