@@ -29,13 +29,11 @@ impl<E: Payload> Carried<E> {
         Invalid::read(E::TYPE, self.json.get())
     }
 
-    /// The payload's text with the members of another object after its own.
-    pub(super) fn with(&self, more: &impl Serialize) -> serde_json::Result<String> {
-        let more = serde_json::to_string(more)?;
-        match (self.json.get().strip_suffix('}'), more.strip_prefix('{')) {
-            (Some(own), Some(more)) => Ok(format!("{own},{more}")),
-            _ => Err(serde_json::Error::custom("only objects have members")),
-        }
+    /// The payload's text with the members of another object after its own; `None` if that is no object.
+    pub(super) fn with(&self, more: &impl Serialize) -> Option<String> {
+        let more = serde_json::to_string(more).ok()?;
+        let own = self.json.get().strip_suffix('}')?;
+        Some(format!("{own},{}", more.strip_prefix('{')?))
     }
 }
 

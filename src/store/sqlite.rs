@@ -367,8 +367,8 @@ impl Store for SqliteStore {
     ) -> BoxFuture<'_, Result<usize, StoreError>> {
         let walk = self.walk.clone();
         self.read(move |connection| {
-            let mut walked = walk.lock().unwrap_or_else(PoisonError::into_inner);
-            walked.forget(connection, before.timestamp_micros(), limit)
+            let mut walk = walk.lock().unwrap_or_else(PoisonError::into_inner);
+            walk.forget(connection, before.timestamp_micros(), limit)
         })
     }
 

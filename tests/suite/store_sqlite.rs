@@ -64,6 +64,29 @@ async fn a_file_of_version_1_goes_on_with_all_that_is_in_it() {
 }
 
 #[tokio::test]
+async fn a_row_keeps_its_size_from_decision_to_decision() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let file = Connection::open(&path).unwrap();
+    let mut sizes = Vec::new();
+    for id in ["1", "2", "3"] {
+        let work = counting(id, order(1), &[]).boxed();
+        store.transact(work).await.unwrap();
+        let size: (i64, i64) = file
+            .query_row(
+                "SELECT length(inbox), length(body) + length(inbox) + length(slack) FROM state",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .unwrap();
+        sizes.push(size);
+    }
+    assert!(sizes.is_sorted_by(|one, next| one.0 < next.0), "{sizes:?}");
+    assert!(sizes.iter().all(|(_, row)| *row == 256), "{sizes:?}");
+}
+
+#[tokio::test]
 async fn old_inboxes_are_found_behind_many_young_ones() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("orders.db");
