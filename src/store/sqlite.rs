@@ -1,16 +1,19 @@
 //! The store in an SQLite file: for one machine, with nothing to install.
 //!
-//! One thread owns the connection that writes. It does all the work that comes in while the disk is busy in one
-//! transaction and commits once, so that one flush to disk serves many events (group commit); another thread flushes.
-//! Nothing is acknowledged before it is on disk.
+//! One thread owns the connection that writes. All the work that it does while the disk is busy becomes one record of a redo
+//! log, so that one flush to disk serves many events (group commit); another thread flushes. SQLite's transaction is
+//! committed some times a second, and before anybody reads. Nothing is acknowledged before it is on disk.
 
 mod answer;
 mod flusher;
+mod redo;
 mod retention;
+mod rows;
 mod statements;
 mod writer;
 
 use std::{
+    error::Error,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -37,16 +40,20 @@ use super::{
     Due, Key, OrderQuery, Parked, Pending, Receipt, Reminder, Schema, Step, Store, StoreError, Work,
 };
 use flusher::Flusher;
-use retention::Walk;
+use redo::{Position, RedoLog};
 use writer::{Job, Message, Writer};
 
 /// The migrations in order, each a file that stays as it is once it has been released. The schema's version, kept in
 /// the file's `user_version`, is how many of them a file has had.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("sqlite/migrations/0001_initial.sql"),
     include_str!("sqlite/migrations/0002_retention_and_pending.sql"),
     include_str!("sqlite/migrations/0003_rows_in_place.sql"),
+    include_str!("sqlite/migrations/0004_redo_log.sql"),
 ];
+
+/// The schema's version from which on there is a redo log.
+const FIRST_WITH_REDO_LOG: i64 = 4;
 
 /// How long a statement waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,7 +63,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct SqliteStore {
     messages: mpsc::Sender<Message>,
     reader: Arc<Mutex<Connection>>,
-    walk: Arc<Mutex<Walk>>,
 }
 
 impl SqliteStore {
@@ -77,26 +83,28 @@ impl SqliteStore {
             })?;
         }
         let connection = connect(path).map_err(failed)?;
-        migrate(&connection, path)?;
+        let mut log = beside(path, "-redo", RedoLog::open)?;
+        let write_ahead_log = set_up(&connection, path, &mut log)?;
         let reader = Arc::new(Mutex::new(connect(path).map_err(failed)?));
         let (messages, queue) = mpsc::channel();
         let no_thread = |error: io::Error| {
             StoreError::Open(format!("cannot start the threads that write: {error}"))
         };
-        let flusher = Flusher::start(log(&connection)?, messages.clone()).map_err(no_thread)?;
+        let flusher = log
+            .file()
+            .and_then(|file| Flusher::start(file, messages.clone()))
+            .map_err(no_thread)?;
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || match Writer::new(&connection, flusher) {
-                Ok(writer) => writer.run(&queue),
-                // Everybody who asks is told that the thread has ended.
-                Err(error) => tracing::error!(%error, "the writing thread cannot start"),
-            })
+            .spawn(
+                move || match Writer::new(&connection, log, write_ahead_log, flusher) {
+                    Ok(writer) => writer.run(&queue),
+                    // Everybody who asks is told that the thread has ended.
+                    Err(error) => tracing::error!(%error, "the writing thread cannot start"),
+                },
+            )
             .map_err(no_thread)?;
-        Ok(Self {
-            messages,
-            reader,
-            walk: Arc::default(),
-        })
+        Ok(Self { messages, reader })
     }
 
     /// Looks whether [`SqliteStore::open`] would succeed, and leaves everything as it is.
@@ -142,9 +150,21 @@ impl SqliteStore {
         let (answer, answered) = oneshot::channel();
         let sent = self.messages.send(Message::Job(job(answer)));
         Box::pin(async move {
-            let gone = || StoreError::Unavailable("the writing thread has ended".to_owned());
             sent.map_err(|_| gone())?;
             answered.await.map_err(|_| gone())?.take()
+        })
+    }
+
+    /// Asks the writing thread.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Message,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.messages.send(question(answer));
+        Box::pin(async move {
+            sent.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
         })
     }
 
@@ -153,7 +173,9 @@ impl SqliteStore {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         let reader = self.reader.clone();
+        let settled = self.ask(Message::Settle);
         Box::pin(async move {
+            settled.await?;
             let read = move || query(&reader.lock().unwrap_or_else(PoisonError::into_inner));
             let unavailable = |problem: String| StoreError::Unavailable(problem);
             tokio::task::spawn_blocking(read)
@@ -171,13 +193,20 @@ impl Drop for SqliteStore {
     }
 }
 
-/// The write-ahead log, to be flushed. SQLite keeps it as long as there is a connection. What a process that was killed
-/// had committed and not flushed is flushed now, before anybody acts on it.
-fn log(connection: &Connection) -> Result<File, StoreError> {
-    let path = format!("{}-wal", connection.path().unwrap_or_default());
-    let log = File::options().write(true).open(&path);
-    let flushed = log.and_then(|log| log.sync_data().map(|()| log));
-    flushed.map_err(|error| StoreError::Open(format!("cannot open {path}: {error}")))
+fn gone() -> StoreError {
+    StoreError::Unavailable("the writing thread has ended".to_owned())
+}
+
+/// Opens a file beside the store's.
+fn beside<T>(
+    path: &Path,
+    suffix: &str,
+    open: impl FnOnce(&Path) -> io::Result<T>,
+) -> Result<T, StoreError> {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    let path = Path::new(&path);
+    open(path).map_err(|error| StoreError::Open(format!("cannot open {}: {error}", path.display())))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -213,24 +242,34 @@ fn log_ahead(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let failed = |error: rusqlite::Error| {
+/// Brings the file up to date: what a process that was killed left in the redo log, then the schema. All of that is on disk
+/// before anybody acts on it. Returns SQLite's own log, which SQLite keeps as long as there is a connection.
+fn set_up(connection: &Connection, path: &Path, log: &mut RedoLog) -> Result<File, StoreError> {
+    let failed = |error: Box<dyn Error>| {
         StoreError::Open(format!("cannot set up {}: {error}", path.display()))
     };
-    // Several processes may start at once: the first one takes the write lock and brings the schema up to date.
-    connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .map_err(failed)?;
-    let version: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(failed)?;
-    for (version, migration) in (version + 1..).zip(missing(version, path)?) {
-        connection.execute_batch(migration).map_err(failed)?;
-        connection
-            .pragma_update(None, "user_version", version)
-            .map_err(failed)?;
-    }
-    connection.execute_batch("COMMIT").map_err(failed)
+    let begin = || -> Result<i64, Box<dyn Error>> {
+        // Several processes may start at once: the first one takes the write lock and brings the file up to date.
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+    };
+    let version = begin().map_err(failed)?;
+    let missing = missing(version, path)?;
+    let write_ahead_log = beside(path, "-wal", |path| File::options().write(true).open(path))?;
+    let mut bring_up = || -> Result<(), Box<dyn Error>> {
+        if version >= FIRST_WITH_REDO_LOG {
+            log.replay(connection, Position::of(connection)?)?;
+        }
+        for (version, migration) in (version + 1..).zip(missing) {
+            connection.execute_batch(migration)?;
+            connection.pragma_update(None, "user_version", version)?;
+        }
+        let position = Position::commit_anew(connection)?;
+        write_ahead_log.sync_data()?;
+        Ok(log.renew(position)?)
+    };
+    bring_up().map_err(failed)?;
+    Ok(write_ahead_log)
 }
 
 /// The migrations that a file of a version has not had.
@@ -365,10 +404,11 @@ impl Store for SqliteStore {
         before: DateTime<Utc>,
         limit: usize,
     ) -> BoxFuture<'_, Result<usize, StoreError>> {
-        let walk = self.walk.clone();
-        self.read(move |connection| {
-            let mut walk = walk.lock().unwrap_or_else(PoisonError::into_inner);
-            walk.forget(connection, before.timestamp_micros(), limit)
+        let before = before.timestamp_micros();
+        self.ask(|answer| Message::Forget {
+            before,
+            limit,
+            answer,
         })
     }
 

@@ -50,6 +50,7 @@ mod simulation;
 mod store_conformance;
 mod store_postgres;
 mod store_sqlite;
+mod store_sqlite_redo;
 mod stripe;
 mod stripe_orders;
 mod stripe_stand_in;

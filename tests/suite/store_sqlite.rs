@@ -73,6 +73,8 @@ async fn a_row_keeps_its_size_from_decision_to_decision() {
     for id in ["1", "2", "3"] {
         let work = counting(id, order(1), &[]).boxed();
         store.transact(work).await.unwrap();
+        // Whoever reads through the store has all that was done committed first.
+        assert!(store.row("billing", order(1)).await.unwrap().is_some());
         let size: (i64, i64) = file
             .query_row(
                 "SELECT length(inbox), length(body) + length(inbox) + length(slack) FROM state",

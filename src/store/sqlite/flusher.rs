@@ -1,8 +1,5 @@
-//! The thread that flushes: what was committed is on disk before anybody is told of it.
-//!
-//! A commit with `synchronous = NORMAL` only writes to the write-ahead log; the log is flushed here. So the writing thread
-//! goes on while the disk is busy. SQLite flushes the log itself wherever its order matters, before a checkpoint and when it
-//! begins the log anew (SQLite documentation, "PRAGMA synchronous").
+//! The thread that flushes the redo log: what was done is on disk before anybody is told of it, and the writing thread goes
+//! on while the disk is busy.
 
 use std::{fs::File, io, sync::mpsc, thread};
 
@@ -30,7 +27,7 @@ impl Flusher {
         Ok(Self { batches })
     }
 
-    /// Flushes what was committed, then passes the answers on and tells the writing thread. Whether it will.
+    /// Flushes what is in the log, then passes the answers on and tells the writing thread. Whether it will.
     pub(super) fn flush(&self, answers: Vec<(Sender, Outcome)>) -> bool {
         self.batches.send(answers).is_ok()
     }

@@ -1,40 +1,47 @@
 //! The thread that writes, and its group commit.
 
 use std::{
-    iter,
+    error::Error,
+    fs::File,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{self, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OptionalExtension, params};
-use uuid::Uuid;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
 
 use super::{
     answer::{Outcome, Sender},
     flusher::Flusher,
+    redo::{Position, RedoLog},
+    retention::Walk,
+    rows::Rows,
     statements::Statements,
 };
-use crate::{
-    sales::verdict::SharedRows,
-    store::{
-        Change, Guard, Key, Loaded, Parked, Pending, Receipt, Reminder, Step, StoreError, Work,
-        Writes, inbox,
-    },
-};
+use crate::store::{Key, Parked, Receipt, Step, StoreError, Work};
 
 /// How much is taken up before it is looked whether the disk is idle: bounds how long the first job waits.
 const MAX_GROUP: usize = 256;
 
-/// How long what nobody waits for may wait for company: it is not worth a flush of its own.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long SQLite's transaction stays open: so late do others who read the file see what has been done.
+const LONGEST: Duration = Duration::from_millis(50);
 
 /// What the writing thread is told.
 pub(super) enum Message {
     /// Something is to be written.
     Job(Job),
-    /// The disk is idle.
+    /// The disk is done with one group.
     Flushed,
+    /// Others are to see all that has been done.
+    Settle(oneshot::Sender<Result<(), StoreError>>),
+    /// Old inboxes are to be forgotten: those that began before `before`, microseconds since 1970.
+    Forget {
+        before: i64,
+        limit: usize,
+        answer: oneshot::Sender<Result<usize, StoreError>>,
+    },
     /// Nothing more will come.
     Close,
 }
@@ -49,173 +56,226 @@ pub(super) enum Job {
     Park { parked: Box<Parked>, answer: Sender },
 }
 
-/// Where a row of the state stands, and its inbox.
-struct Found {
-    row_id: i64,
-    inbox: String,
-}
-
-/// What is written to an order's own row, besides its inbox.
-struct OwnRow {
-    body: Option<Vec<u8>>,
-    reminder: Option<Reminder>,
-    decided_at: i64,
-}
+/// What a step of a transaction comes to.
+type Done<T> = Result<T, Box<dyn Error>>;
 
 /// Writes through a connection that nobody else writes through.
 pub(super) struct Writer<'c> {
     connection: &'c Connection,
     statements: Statements<'c>,
+    log: RedoLog,
+    /// SQLite's own log.
+    write_ahead_log: File,
+    /// That SQLite's own log could not be flushed: what it lost, the next flush may not write either.
+    broken: Option<String>,
     flusher: Flusher,
-    /// Whether the disk is busy with what was committed last.
-    flushing: bool,
-    /// What nobody waits for and has not been done.
-    unhurried: Vec<Job>,
-    /// What is done in the open transaction, and what came of it.
+    /// How many groups the disk is busy with.
+    flushing: usize,
+    /// Since when the transaction is open.
+    began: Option<Instant>,
+    /// What is done in the open transaction and not in the log, and what came of it.
     group: Vec<(Job, Receipt)>,
-    /// What is committed, or failed, and not flushed.
+    /// What is in the log, or failed, and not flushed.
     done: Vec<(Job, Outcome)>,
+    walk: Walk,
 }
 
 impl<'c> Writer<'c> {
-    pub(super) fn new(connection: &'c Connection, flusher: Flusher) -> rusqlite::Result<Self> {
-        // A commit leaves the flush to the flusher.
+    pub(super) fn new(
+        connection: &'c Connection,
+        log: RedoLog,
+        write_ahead_log: File,
+        flusher: Flusher,
+    ) -> rusqlite::Result<Self> {
+        // The redo log is flushed instead.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(Self {
             connection,
             statements: Statements::prepare(connection)?,
+            log,
+            write_ahead_log,
+            broken: None,
             flusher,
-            flushing: false,
-            unhurried: Vec::new(),
+            flushing: 0,
+            began: None,
             group: Vec::new(),
             done: Vec::new(),
+            walk: Walk::default(),
         })
     }
 
-    /// Writes until nothing more will come. What comes in while the disk is busy is done in one open transaction, which is
-    /// committed as soon as the disk is idle: one flush serves many jobs, and none of them waits for it undone.
+    /// Writes until nothing more will come. What comes in while the disk is busy is one group, which goes to the log as
+    /// soon as the disk is idle: one flush serves many jobs, and none of them waits for it undone.
     pub(super) fn run(mut self, queue: &mpsc::Receiver<Message>) {
         let mut open = true;
         while open {
-            let first = if self.waits_for_company() {
-                match queue.recv_timeout(PATIENCE) {
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.commit();
-                        continue;
-                    }
-                    received => received.ok(),
-                }
-            } else {
-                queue.recv().ok()
+            let first = match self.began {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(began) => queue.recv_timeout(LONGEST.saturating_sub(began.elapsed())),
             };
-            let first = first.unwrap_or(Message::Close);
-            for message in iter::once(first).chain(queue.try_iter().take(MAX_GROUP)) {
+            let first = match first {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Message::Close),
+            };
+            let mut settled = Vec::new();
+            for message in first.into_iter().chain(queue.try_iter().take(MAX_GROUP)) {
                 match message {
-                    Message::Job(job) => self.take(job),
-                    Message::Flushed => self.flushing = false,
+                    Message::Job(job) => self.join(job),
+                    Message::Flushed => self.flushing -= 1,
+                    Message::Settle(answer) => settled.push(answer),
+                    Message::Forget {
+                        before,
+                        limit,
+                        answer,
+                    } => {
+                        // Whoever asked may have gone away; here and below.
+                        let _ = answer.send(self.forget(before, limit));
+                    }
                     Message::Close => open = false,
                 }
             }
-            let due = !(self.group.is_empty() && self.done.is_empty())
-                || self.unhurried.len() >= MAX_GROUP;
-            if !open || due && !self.flushing {
-                self.commit();
+            if self.flushing == 0 && self.is_awaited() {
+                self.append();
+            }
+            let overdue = self.began.is_some_and(|began| began.elapsed() >= LONGEST);
+            if overdue || !open || !settled.is_empty() {
+                let outcome = self.settle();
+                if let Err(error) = &outcome {
+                    tracing::warn!(%error, "not committed, will be tried again");
+                }
+                for answer in settled {
+                    let _ = answer.send(outcome.clone());
+                }
             }
         }
     }
 
-    /// Whether all that is to be done is what nobody waits for.
-    fn waits_for_company(&self) -> bool {
-        !self.unhurried.is_empty() && self.group.is_empty() && !self.flushing
-    }
-
-    /// Does a job now, unless nobody waits for it and there is no transaction that it could join.
-    fn take(&mut self, job: Job) {
-        if !job.is_awaited() && self.group.is_empty() {
-            self.unhurried.push(job);
-            return;
-        }
-        self.join_unhurried();
-        self.join(job);
-    }
-
-    fn join_unhurried(&mut self) {
-        for job in std::mem::take(&mut self.unhurried) {
-            self.join(job);
-        }
+    /// Whether somebody waits for what has been done.
+    fn is_awaited(&self) -> bool {
+        !self.done.is_empty() || self.group.iter().any(|(job, _)| job.is_awaited())
     }
 
     /// Does a job in the open transaction, or in a new one.
     fn join(&mut self, job: Job) {
-        let begun = !self.group.is_empty();
-        let receipt = self.guarded(|writer| {
-            if !begun {
-                writer.statements.begin.execute([])?;
-            }
-            writer.run_job(&job)
-        });
-        match receipt {
+        match self.guarded(|writer| writer.run_job(&job)) {
             Ok(receipt) => self.group.push((job, receipt)),
-            Err(error) if !begun => self.done.push((job, Err(error))),
+            Err(error) if self.group.is_empty() => self.done.push((job, Err(error))),
             Err(_) => {
-                self.redo_group();
-                let outcome = self.commit_alone(&job);
-                self.done.push((job, outcome));
+                // What was done and is not in the log is lost with it. Each is done alone now, so that one job's fault is
+                // nobody else's.
+                let group = mem::take(&mut self.group).into_iter();
+                for job in group.map(|(job, _)| job).chain([job]) {
+                    let outcome = self.guarded(|writer| {
+                        let receipt = writer.run_job(&job)?;
+                        writer.log.append()?;
+                        Ok(receipt)
+                    });
+                    self.done.push((job, outcome));
+                }
             }
         }
     }
 
-    /// Commits what has been done, and has it flushed.
-    fn commit(&mut self) {
-        self.join_unhurried();
-        if !self.group.is_empty() {
-            let committed = self.guarded(|writer| writer.statements.commit.execute([]));
-            match committed {
-                Ok(_) => {
-                    let group = self.group.drain(..);
-                    self.done
-                        .extend(group.map(|(job, receipt)| (job, Ok(receipt))));
-                }
-                Err(error) if self.group.len() == 1 => {
-                    let group = self.group.drain(..);
-                    self.done
-                        .extend(group.map(|(job, _)| (job, Err(error.clone()))));
-                }
-                Err(_) => self.redo_group(),
-            }
+    fn run_job(&mut self, job: &Job) -> Done<Receipt> {
+        self.begin()?;
+        let mut rows = Rows {
+            statements: &mut self.statements,
+            log: &mut self.log,
+        };
+        match job {
+            Job::Transact { work, .. } => return Ok(rows.transact(work.as_ref())?),
+            Job::Published { key, step } => rows.published(key, *step)?,
+            Job::Park { parked, .. } => rows.park(parked)?,
         }
-        let done = self.done.drain(..);
+        Ok(Receipt::default())
+    }
+
+    /// Puts what has been done into the log, and has it flushed.
+    fn append(&mut self) {
+        let appended = self.guarded(|writer| Ok(writer.log.append()?));
+        let group = self.group.drain(..);
+        let group = group.map(|(job, receipt)| (job, appended.clone().map(|()| receipt)));
+        let done = self.done.drain(..).chain(group);
         let answers: Vec<_> = done
             .filter_map(|(job, outcome)| job.answer(outcome))
             .collect();
-        if !answers.is_empty() {
-            self.flushing = self.flusher.flush(answers);
+        if !answers.is_empty() && self.flusher.flush(answers) {
+            self.flushing += 1;
         }
     }
 
-    /// The open transaction is lost: each of its jobs gets a transaction of its own, so that one job's fault is nobody
-    /// else's.
-    fn redo_group(&mut self) {
-        for (job, _) in std::mem::take(&mut self.group) {
-            let outcome = self.commit_alone(&job);
-            self.done.push((job, outcome));
-        }
-    }
-
-    fn commit_alone(&mut self, job: &Job) -> Outcome {
+    /// Commits, so that everybody who reads the file sees what has been done, here or by a process that was killed. If that
+    /// fails, nothing is lost: it is in the log, and is done again before anything else is.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.append();
         self.guarded(|writer| {
-            writer.statements.begin.execute([])?;
-            let receipt = writer.run_job(job)?;
-            writer.statements.commit.execute([])?;
-            Ok(receipt)
+            if writer.began.is_none() && Position::of(writer.connection)? == writer.log.position() {
+                return Ok(());
+            }
+            writer.begin()?;
+            if writer.log.is_full() {
+                writer.renew()
+            } else {
+                writer.commit()
+            }
         })
     }
 
-    /// A step of a transaction: when it fails, nothing of the transaction stays.
-    fn guarded<T>(
-        &mut self,
-        step: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
+    /// Forgets old inboxes.
+    fn forget(&mut self, before: i64, limit: usize) -> Result<usize, StoreError> {
+        self.append();
+        self.guarded(|writer| {
+            writer.begin()?;
+            let found = writer.walk.forget(writer.connection, before, limit)?;
+            // It is not in the log.
+            writer.renew()?;
+            Ok(found)
+        })
+    }
+
+    /// Begins a transaction, unless one is open: with what is in the log and SQLite does not have, whoever put it there.
+    fn begin(&mut self) -> Done<()> {
+        if let Some(problem) = &self.broken {
+            return Err(problem.clone().into());
+        }
+        while self.began.is_none() {
+            self.connection
+                .prepare_cached("BEGIN IMMEDIATE")?
+                .execute([])?;
+            self.began = Some(Instant::now());
+            let has = Position::of(self.connection)?;
+            if has != self.log.position() {
+                self.log.replay(self.connection, has)?;
+                self.renew()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Done<()> {
+        self.log.position().commit(self.connection)?;
+        self.began = None;
+        Ok(())
+    }
+
+    /// Commits durably; the log begins anew.
+    fn renew(&mut self) -> Done<()> {
+        let position = Position::commit_anew(self.connection)?;
+        if let Err(error) = self.write_ahead_log.sync_data() {
+            let problem = format!(
+                "SQLite's log could not be flushed to disk, start the process again: {error}"
+            );
+            tracing::error!("{problem}");
+            return Err(self.broken.insert(problem).clone().into());
+        }
+        self.log.renew(position)?;
+        self.began = None;
+        Ok(())
+    }
+
+    /// A step of a transaction: when it fails, nothing of the transaction stays but what is in the log.
+    fn guarded<T>(&mut self, step: impl FnOnce(&mut Self) -> Done<T>) -> Result<T, StoreError> {
         // A panicking decision is a bug; it must not take the store away from everybody else.
         let error = match catch_unwind(AssertUnwindSafe(|| step(self))) {
             Ok(Ok(done)) => return Ok(done),
@@ -226,257 +286,9 @@ impl<'c> Writer<'c> {
             // If even this fails, the next BEGIN reports it.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
+        self.began = None;
+        self.log.discard();
         Err(StoreError::Unavailable(error))
-    }
-
-    fn run_job(&mut self, job: &Job) -> rusqlite::Result<Receipt> {
-        match job {
-            Job::Transact { work, .. } => self.transact(work.as_ref()),
-            Job::Published { key, step } => {
-                self.published(key, *step)?;
-                Ok(Receipt::default())
-            }
-            Job::Park { parked, .. } => {
-                self.park(parked)?;
-                Ok(Receipt::default())
-            }
-        }
-    }
-
-    fn transact(&mut self, work: &dyn Work) -> rusqlite::Result<Receipt> {
-        let (key, (owner, order_id)) = (work.key(), work.own_row());
-        let mut order_id_text = Uuid::encode_buffer();
-        let order_id = order_id.0.hyphenated().encode_lower(&mut order_id_text);
-        let (found, own) = self.state(owner, order_id)?;
-        let known = found.as_ref().is_some_and(|found| found.knows(key));
-        let pending = match work.guard() {
-            Guard::NewEvent if !known => Pending::default(),
-            Guard::NewEvent => {
-                let pending = self.pending(key)?;
-                return Ok(Receipt {
-                    answer: None,
-                    pending,
-                });
-            }
-            Guard::PendingIntent { step } => {
-                let pending = self.pending(key)?;
-                if pending.intent.is_none() || pending.step != step {
-                    return Ok(Receipt {
-                        answer: None,
-                        pending,
-                    });
-                }
-                pending
-            }
-        };
-        let mut shared = SharedRows::new();
-        for name in work.shared_rows(own.as_deref()) {
-            if let (_, Some(row)) = self.state(owner, &name)? {
-                shared.insert(name, row);
-            }
-        }
-        match work.apply(&Loaded { own, shared }) {
-            Change::Nothing(answer) => Ok(Receipt {
-                answer: Some(answer),
-                pending: Pending::default(),
-            }),
-            Change::Write(writes) => self.save(work, order_id, found, pending, *writes),
-        }
-    }
-
-    /// A row of the state, by its owner and key: where it is, and its body.
-    fn state(
-        &mut self,
-        owner: &str,
-        key: &str,
-    ) -> rusqlite::Result<(Option<Found>, Option<Vec<u8>>)> {
-        let row = self
-            .statements
-            .row
-            .query_row(params![owner, key], |row| {
-                let found = Found {
-                    row_id: row.get(0)?,
-                    inbox: row.get(1)?,
-                };
-                Ok((Some(found), row.get(2)?))
-            })
-            .optional()?;
-        Ok(row.unwrap_or_default())
-    }
-
-    fn pending(&mut self, key: &Key) -> rusqlite::Result<Pending> {
-        let pending = self
-            .statements
-            .pending
-            .query_row(params![key.function, key.source, key.id], |row| {
-                Ok(Pending {
-                    step: row.get(0)?,
-                    outbox: row.get(1)?,
-                    intent: row.get(2)?,
-                })
-            })
-            .optional()?;
-        Ok(pending.unwrap_or_default())
-    }
-
-    fn save(
-        &mut self,
-        work: &dyn Work,
-        order_id: &str,
-        found: Option<Found>,
-        pending: Pending,
-        writes: Writes,
-    ) -> rusqlite::Result<Receipt> {
-        let (key, (owner, _)) = (work.key(), work.own_row());
-        let own = OwnRow {
-            body: writes.own,
-            reminder: writes.reminder,
-            decided_at: writes.at.timestamp_micros(),
-        };
-        self.save_own(owner, order_id, key, found, own)?;
-        for (name, row) in &writes.shared {
-            self.statements
-                .save_shared_row
-                .execute(params![owner, name, row])?;
-        }
-        if let Some(summary) = writes.summary {
-            let placed_at = summary.placed_at.timestamp_micros();
-            self.statements.save_summary.execute(params![
-                order_id,
-                summary.status.as_str(),
-                placed_at
-            ])?;
-        }
-        let pending = pending.after(work.guard().next_step(), writes.outbox, writes.intent);
-        self.save_pending(key, work.guard(), &pending, writes.at.timestamp_micros())?;
-        Ok(Receipt {
-            answer: Some(writes.answer),
-            pending,
-        })
-    }
-
-    /// Saves the order's own row, with the delivery in its inbox.
-    fn save_own(
-        &mut self,
-        owner: &str,
-        order_id: &str,
-        key: &Key,
-        found: Option<Found>,
-        own: OwnRow,
-    ) -> rusqlite::Result<usize> {
-        let at = own.decided_at;
-        let (due, cause) = own
-            .reminder
-            .map(|reminder| (reminder.at.timestamp_micros(), reminder.cause))
-            .unzip();
-        let Some(mut found) = found else {
-            let inbox = inbox::line(key);
-            let slack = slack(&[own.body.as_deref(), cause.as_deref()], &inbox);
-            return self.statements.insert_row.execute(params![
-                owner, order_id, own.body, inbox, due, cause, at, slack
-            ]);
-        };
-        if !found.knows(key) {
-            found.inbox.push_str(&inbox::line(key));
-        }
-        match own.body {
-            Some(body) => {
-                let slack = slack(&[Some(&body), cause.as_deref()], &found.inbox);
-                self.statements.update_row.execute(params![
-                    found.row_id,
-                    body,
-                    found.inbox,
-                    due,
-                    cause,
-                    at,
-                    slack
-                ])
-            }
-            None => self
-                .statements
-                .update_inbox
-                .execute(params![found.row_id, found.inbox, at]),
-        }
-    }
-
-    fn save_pending(
-        &mut self,
-        key: &Key,
-        guard: Guard,
-        pending: &Pending,
-        at: i64,
-    ) -> rusqlite::Result<usize> {
-        let Pending {
-            step,
-            outbox,
-            intent,
-        } = pending;
-        let Key {
-            function,
-            source,
-            id,
-        } = key;
-        match (guard, pending.is_empty()) {
-            (Guard::NewEvent, true) => Ok(0),
-            (Guard::NewEvent, false) => self
-                .statements
-                .insert_pending
-                .execute(params![function, source, id, step, outbox, intent, at]),
-            (Guard::PendingIntent { .. }, false) => self
-                .statements
-                .update_pending
-                .execute(params![function, source, id, step, outbox, intent, at]),
-            (Guard::PendingIntent { .. }, true) => self
-                .statements
-                .delete_pending
-                .execute(params![function, source, id]),
-        }
-    }
-
-    /// What was in the outbox up to a step is published.
-    fn published(&mut self, key: &Key, step: Step) -> rusqlite::Result<()> {
-        let deleted = self.statements.delete_published.execute(params![
-            key.function,
-            key.source,
-            key.id,
-            step
-        ])?;
-        if deleted == 0 {
-            self.statements.clear_outbox.execute(params![
-                key.function,
-                key.source,
-                key.id,
-                step
-            ])?;
-        }
-        Ok(())
-    }
-
-    fn park(&mut self, parked: &Parked) -> rusqlite::Result<usize> {
-        self.statements.park.execute(params![
-            parked.id.to_string(),
-            parked.function,
-            parked.event_id,
-            parked.order_id.map(|id| id.to_string()),
-            parked.reason,
-            parked.body,
-            parked.at.timestamp_micros()
-        ])
-    }
-}
-
-/// How many zeros fill a row up, so that it most often still has the same size after the next decision: SQLite then writes
-/// it in its place, and moves no other row.
-fn slack(blobs: &[Option<&[u8]>], inbox: &str) -> i64 {
-    const UNIT: usize = 256;
-    let blobs: usize = blobs.iter().flatten().map(|blob| blob.len()).sum();
-    let used = blobs + inbox.len();
-    i64::try_from(used.next_multiple_of(UNIT) - used).unwrap_or_default()
-}
-
-impl Found {
-    fn knows(&self, key: &Key) -> bool {
-        inbox::knows(&self.inbox, key)
     }
 }
 
