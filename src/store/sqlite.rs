@@ -58,6 +58,9 @@ const FIRST_WITH_REDO_LOG: i64 = 4;
 /// How long a statement waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long it waits before it tries again.
+const PAUSE: Duration = Duration::from_micros(200);
+
 /// The store in an SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -210,8 +213,8 @@ fn beside<T>(
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = Connection::open(path)?;
+    connection.busy_handler(Some(wait_for_others))?;
     // Only a new file takes it: two to ten rows on a page, so that a transaction writes few of them.
     connection.pragma_update(None, "page_size", 8_192)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -223,6 +226,13 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // Fewer, larger checkpoints: up to 32 MB of log.
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     Ok(connection)
+}
+
+/// Waits a little for another process that holds the file, unless that has been tried for too long. SQLite's own waiting, of
+/// up to 100 ms at a time, would miss the moments in which one that is never idle gives way.
+fn wait_for_others(tries: i32) -> bool {
+    thread::sleep(PAUSE);
+    PAUSE.saturating_mul(u32::try_from(tries).unwrap_or(0)) < BUSY_TIMEOUT
 }
 
 /// Switches the file to a write-ahead log, unless it has one. SQLite does not wait for others here, since two that upgrade

@@ -1,6 +1,13 @@
 //! The redo log: what was acknowledged is there, whatever SQLite had of it when the power or the process went away.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 use axum::{Router, routing::post};
 use orderflow::{
@@ -138,6 +145,38 @@ async fn two_who_take_turns_have_one_log() {
         let killed = tempfile::tempdir().unwrap();
         copy(folder.path(), killed.path(), &[FILES[0], FILES[1], REDO]);
         assert_eq!(counted(&open(killed.path())).await, number + 1);
+    }
+}
+
+#[tokio::test]
+async fn who_wants_the_file_gets_it_from_one_who_is_never_idle() {
+    let folder = tempfile::tempdir().unwrap();
+    let (busy, other) = (Arc::new(open(folder.path())), open(folder.path()));
+    let done = Arc::new(AtomicU32::new(0));
+    let callers: Vec<_> = (1..=8)
+        .map(|caller| {
+            let (busy, done) = (busy.clone(), done.clone());
+            tokio::spawn(async move {
+                for number in (caller..).step_by(8) {
+                    let work = counting(&number.to_string(), order(number), &[]);
+                    busy.transact(work.boxed()).await.unwrap();
+                    done.fetch_add(1, Relaxed);
+                }
+            })
+        })
+        .collect();
+    for number in 0..5 {
+        let before = done.load(Relaxed);
+        eventually("the busy one has the file", async || {
+            (done.load(Relaxed) > before + 100).then_some(())
+        })
+        .await;
+        let number = 1_000_000 + number;
+        assert_eq!(count(&other, number).await, Some(Answer::Accepted));
+    }
+    for caller in callers {
+        assert!(!caller.is_finished(), "it has been at it all the time");
+        caller.abort();
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,12 @@ const MAX_GROUP: usize = 256;
 
 /// How long SQLite's transaction stays open: so late do others who read the file see what has been done.
 const LONGEST: Duration = Duration::from_millis(50);
+
+/// How often one who is never idle gives way to other processes.
+const GIVES_WAY: Duration = Duration::from_millis(500);
+
+/// For how long: longer than they wait between two tries.
+const GAP: Duration = Duration::from_micros(600);
 
 /// What the writing thread is told.
 pub(super) enum Message {
@@ -73,6 +80,8 @@ pub(super) struct Writer<'c> {
     flushing: usize,
     /// Since when the transaction is open.
     began: Option<Instant>,
+    /// When other processes could have had the file for certain.
+    gave_way: Instant,
     /// What is done in the open transaction and not in the log, and what came of it.
     group: Vec<(Job, Receipt)>,
     /// What is in the log, or failed, and not flushed.
@@ -98,6 +107,7 @@ impl<'c> Writer<'c> {
             flusher,
             flushing: 0,
             began: None,
+            gave_way: Instant::now(),
             group: Vec::new(),
             done: Vec::new(),
             walk: Walk::default(),
@@ -146,6 +156,10 @@ impl<'c> Writer<'c> {
                 }
                 for answer in settled {
                     let _ = answer.send(outcome.clone());
+                }
+                if overdue && self.gave_way.elapsed() >= GIVES_WAY {
+                    thread::sleep(GAP);
+                    self.gave_way = Instant::now();
                 }
             }
         }
