@@ -131,8 +131,8 @@ impl SqliteStore {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags);
-        let version = connection.and_then(|connection| {
-            connection.busy_timeout(BUSY_TIMEOUT)?;
+        let version = connection.and_then(|mut connection| {
+            connection.busy_handler(Some(wait_for_others))?;
             // Whether it may be written to shows only in the lock.
             connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?;
             connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))

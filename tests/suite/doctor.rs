@@ -618,7 +618,7 @@ async fn a_file_that_cannot_be_the_store_is_named() {
         &examined_store(&url).await,
         "ok",
         "store",
-        "schema version 3",
+        "schema version 4",
     );
     rusqlite::Connection::open(&file)
         .unwrap()
