@@ -58,8 +58,8 @@ const FIRST_WITH_REDO_LOG: i64 = 4;
 /// How long a statement waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it waits before it tries again.
-const PAUSE: Duration = Duration::from_micros(200);
+/// How long it waits between two tries.
+const BUSY_PAUSE: Duration = Duration::from_micros(200);
 
 /// The store in an SQLite file.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ fn beside<T>(
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_handler(Some(wait_for_others))?;
-    // Only a new file takes it: two to ten rows on a page, so that a transaction writes few of them.
+    // Only a new file takes it: some two dozen rows on a page, so that a transaction writes few of them.
     connection.pragma_update(None, "page_size", 8_192)?;
     connection.set_prepared_statement_cache_capacity(64);
     // A plan that depends on bound values would be made anew for every value.
@@ -231,8 +231,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 /// Waits a little for another process that holds the file, unless that has been tried for too long. SQLite's own waiting, of
 /// up to 100 ms at a time, would miss the moments in which one that is never idle gives way.
 fn wait_for_others(tries: i32) -> bool {
-    thread::sleep(PAUSE);
-    PAUSE.saturating_mul(u32::try_from(tries).unwrap_or(0)) < BUSY_TIMEOUT
+    thread::sleep(BUSY_PAUSE);
+    BUSY_PAUSE.saturating_mul(u32::try_from(tries).unwrap_or(0)) < BUSY_TIMEOUT
 }
 
 /// Switches the file to a write-ahead log, unless it has one. SQLite does not wait for others here, since two that upgrade

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
+    BUSY_PAUSE,
     answer::{Outcome, Sender},
     flusher::Flusher,
     redo::{Position, RedoLog},
@@ -33,7 +34,7 @@ const LONGEST: Duration = Duration::from_millis(50);
 const GIVES_WAY: Duration = Duration::from_millis(500);
 
 /// For how long: longer than they wait between two tries.
-const GAP: Duration = Duration::from_micros(600);
+const GAP: Duration = BUSY_PAUSE.saturating_mul(3);
 
 /// What the writing thread is told.
 pub(super) enum Message {
